@@ -1,0 +1,169 @@
+"""One requirement of a claim and what was found, each kind of check in one line.
+
+The verdict rules that read them are in `claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from trait_probe.errors import BadInputError, nearest
+from trait_probe.evidence.estimate import Estimate, Unscored
+
+Kind = Literal["shift", "separation", "beyond the text", "same behaviour", "gain"]
+Status = Literal["passed", "failed", "missing"]
+
+INTERVAL_CHECK: Mapping[Kind, str] = {
+    "shift": "interval excludes zero",
+    "separation": "interval excludes chance",
+    "beyond the text": "interval excludes zero",
+    "same behaviour": "interval within equivalence bound",
+    "gain": "interval excludes zero",
+}
+"""Name of the check on the effect's own interval; build it with `interval_check`."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement and what was found.
+
+    Args:
+        name: one of `REQUIRED_CHECKS`, or a further one (which must pass too).
+        status: passed, failed, or missing (not run, not computable).
+        observed: what was found, in words with numbers.
+        required: what would have passed.
+
+    Raises:
+        BadInputError: a field is empty.
+    """
+
+    name: str
+    status: Status
+    observed: str
+    required: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "observed", "required"):
+            if not getattr(self, field).strip():
+                raise BadInputError(
+                    f"A check needs its field {field!r}.", got="", fix="Say it in words."
+                )
+
+    @property
+    def reason(self) -> str:
+        """The check as a sentence."""
+        return f"{self.name} {self.status}: {self.observed} (required: {self.required})"
+
+    def to_json(self) -> dict[str, object]:
+        """Plain fields."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "observed": self.observed,
+            "required": self.required,
+        }
+
+
+def null_value(effect: Estimate) -> float:
+    """The value that says "nothing there": 0.5 for an AUROC, else 0."""
+    return 0.5 if effect.unit == "AUROC" else 0.0
+
+
+def interval_check(kind: Kind, effect: Estimate | Unscored, *, bound: float | None = None) -> Check:
+    """The required check on the effect's interval, ready for a claim of this kind.
+
+    Args:
+        bound: equivalence bound of "same behaviour", in the unit of the effect.
+    """
+    require_known_kind(kind)
+    required = _interval_requirement(kind, effect, bound)
+    if isinstance(effect, Unscored):
+        return Check(INTERVAL_CHECK[kind], "missing", effect.reason, required)
+    if kind == "same behaviour" and bound is None:
+        return Check(INTERVAL_CHECK[kind], "missing", "no equivalence bound was set", required)
+    status: Status = "passed" if interval_passes(kind, effect, bound) else "failed"
+    return Check(INTERVAL_CHECK[kind], status, _interval_text(effect), required)
+
+
+def _interval_requirement(kind: Kind, effect: Estimate | Unscored, bound: float | None) -> str:
+    if kind == "same behaviour":
+        distance = "the bound" if bound is None else f"{bound:g}"
+        return f"a 90 % or wider interval wholly within {distance} of the null value"
+    null = 0.5 if kind == "separation" else 0.0
+    if isinstance(effect, Estimate):
+        null = null_value(effect)
+    return f"a 95 % interval wholly above {null:g}"
+
+
+def _interval_text(effect: Estimate) -> str:
+    ends = f"[{effect.low:.4g}, {effect.high:.4g}]"
+    return f"{effect.value:.4g}, {100 * effect.level:g} % interval {ends} {effect.unit}"
+
+
+def interval_passes(kind: Kind, effect: Estimate, bound: float | None) -> bool:
+    """Whether the effect's own interval passes the check that its kind requires."""
+    null = null_value(effect)
+    if kind == "same behaviour":
+        # Two one-sided tests at 5 % are a 90 % interval inside the bound (Schuirmann 1987).
+        inside = bound is not None and -bound < effect.low - null and effect.high - null < bound
+        return inside and effect.level >= 0.9
+    return effect.low > null and effect.level >= 0.95
+
+
+def p_value_check(name: str, p: float | Unscored, *, alpha: float = 0.05) -> Check:
+    """Passed when `p <= alpha`; missing when there is no p.
+
+    Raises:
+        BadInputError: `p` lies outside [0, 1].
+    """
+    required = f"p <= {alpha:g}"
+    if isinstance(p, Unscored):
+        return Check(name, "missing", p.reason, required)
+    _require_share(p, "A p value")
+    return Check(name, "passed" if p <= alpha else "failed", f"p = {p:.4g}", required)
+
+
+def percentile_check(name: str, percentile: float, *, at_least: float = 0.95) -> Check:
+    """Passed when the effect exceeds the share `at_least` of its null.
+
+    Raises:
+        BadInputError: `percentile` lies outside [0, 1] (it is a share, not a percentage).
+    """
+    _require_share(percentile, "A null percentile")
+    status: Status = "passed" if percentile >= at_least else "failed"
+    observed = f"above {100 * percentile:.4g} % of the null"
+    return Check(name, status, observed, f"above {100 * at_least:g} % of the null")
+
+
+def beats_check(name: str, advantage: Estimate | Unscored) -> Check:
+    """Passed when the interval of (effect - control), 95 % or wider, lies wholly above zero."""
+    required = "an advantage whose 95 % interval lies wholly above 0"
+    if isinstance(advantage, Unscored):
+        return Check(name, "missing", advantage.reason, required)
+    status: Status = "passed" if advantage.low > 0.0 and advantage.level >= 0.95 else "failed"
+    return Check(name, status, "advantage " + _interval_text(advantage), required)
+
+
+def missing_check(name: str, why: str, required: str = "to be run") -> Check:
+    """A check that could not be made, and why."""
+    return Check(name, "missing", why, required)
+
+
+def require_known_kind(kind: str) -> None:
+    kinds = get_args(Kind)
+    if kind not in kinds:
+        raise BadInputError(
+            "There is no such kind of claim.",
+            got=kind,
+            valid=nearest(kind, kinds),
+            fix="Take the kind whose controls the experiment has.",
+        )
+
+
+def _require_share(value: float, what: str) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise BadInputError(
+            f"{what} must lie between 0 and 1.", got=value, fix="Pass a share such as 0.03."
+        )

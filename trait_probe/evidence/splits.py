@@ -1,0 +1,100 @@
+"""Which rows choose (layer, sign, strength, threshold, features) and which rows report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from trait_probe.errors import BadInputError
+from trait_probe.evidence._arrays import cluster_codes, require_fraction
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the selection and of the report side, which share no row.
+
+    Args:
+        selection: rows on which choices are made, ascending.
+        report: rows on which results are computed, once, ascending.
+        fraction: share of groups that went to the selection side, as asked for.
+        seed: seed that dealt the groups.
+
+    Raises:
+        BadInputError: an empty side or a row on both sides.
+    """
+
+    selection: Int[np.ndarray, " _"]
+    report: Int[np.ndarray, " _"]
+    fraction: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not (len(self.selection) and len(self.report)):
+            raise BadInputError(
+                "Both sides of a split need rows.",
+                got={"selection": len(self.selection), "report": len(self.report)},
+                fix="Add groups or move the fraction towards 0.5.",
+            )
+        require_disjoint(self.selection.tolist(), self.report.tolist(), "Split rows")
+
+    def to_json(self) -> dict[str, object]:
+        """Sizes, fraction and seed; the rows follow from them and the groups."""
+        return {
+            "selection_rows": len(self.selection),
+            "report_rows": len(self.report),
+            "fraction": self.fraction,
+            "seed": self.seed,
+        }
+
+
+def split_by_group(groups: Sequence[str], *, fraction: float = 0.5, seed: int = 0) -> Split:
+    """Deal whole groups (prompts, prompt families) to one side or the other.
+
+    The side of a group depends on the set of group names and the seed alone: neither the order
+    of the rows nor the size of the groups matters, so a re-sorted table splits the same way.
+
+    Args:
+        groups: group name of each row.
+        fraction: share of groups on the selection side, in (0, 1); at least one group a side.
+
+    Raises:
+        BadInputError: fewer than two groups, or `fraction` outside (0, 1).
+    """
+    require_fraction(fraction, "fraction")
+    codes, n_groups = cluster_codes(groups)
+    if n_groups < 2:
+        raise BadInputError(
+            "A split by group needs at least two groups.",
+            got=n_groups,
+            fix="Add prompts from other groups, or name groups more finely.",
+        )
+    n_selected = min(max(round(fraction * n_groups), 1), n_groups - 1)
+    chosen = np.random.default_rng(seed).permutation(n_groups)[:n_selected]
+    selected = np.isin(codes, chosen)
+    return Split(np.flatnonzero(selected), np.flatnonzero(~selected), fraction, seed)
+
+
+def require_disjoint(
+    estimation_ids: Iterable[str | int], test_ids: Iterable[str | int], what: str
+) -> None:
+    """Raise when data that fitted or centred something also tests it.
+
+    A mean taken from the tested rows makes their centred mean zero by construction.
+
+    Args:
+        what: what was estimated, for the message, such as "Reference mean".
+
+    Raises:
+        BadInputError: an id is on both sides; the first five are named.
+    """
+    shared = sorted(set(estimation_ids) & set(test_ids), key=str)
+    if shared:
+        named = ", ".join(map(str, shared[:5]))
+        raise BadInputError(
+            f"{what}: the rows it was estimated on and the rows it is tested on must not overlap.",
+            got=f"{len(shared)} shared: {named}{', ...' if len(shared) > 5 else ''}",
+            fix="Split by group first (evidence.splits.split_by_group) and use one side for each.",
+        )

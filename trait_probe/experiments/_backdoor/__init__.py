@@ -1,0 +1,1 @@
+"""Steps of the backdoor experiment, in the order of its method section."""

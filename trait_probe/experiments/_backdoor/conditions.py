@@ -1,0 +1,138 @@
+"""Step 1: the same carriers under the trigger and each control, rendered and laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from trait_probe.errors import BadInputError
+from trait_probe.evidence.splits import Split, split_by_group
+from trait_probe.evidence.trigger_design import Places, Reading, readings
+from trait_probe.forward.rendering import render_for
+from trait_probe.identity import HookedModel
+from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.render import Rendered
+from trait_probe.prompts.trigger import SPAN, check_conditions, with_prefix
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Every carrier under every condition; condition 0 is the trigger.
+
+    Attributes:
+        names: the trigger, then the controls.
+        carriers: the prompts without any prefix.
+        rendered: per condition, the carriers in their order.
+        places: which texts lead up to each token after the trigger.
+        split: carriers for choosing and for reporting.
+    """
+
+    names: tuple[str, ...]
+    carriers: PromptSet
+    rendered: tuple[tuple[Rendered, ...], ...]
+    places: Places
+    split: Split
+
+    @property
+    def all_rendered(self) -> list[Rendered]:
+        """All conditions one after the other."""
+        return [item for condition in self.rendered for item in condition]
+
+    @property
+    def rule(self) -> str:
+        """The position rule that reads every place."""
+        return f"after({SPAN})[:{self.places.valid.shape[1]}]"
+
+    def tokens_after(self, carrier: int) -> tuple[int, ...]:
+        """Token ids of a carrier after the trigger (the same in every condition)."""
+        return _after(self.rendered[0][carrier])
+
+    def readings(self, usable: Bool[np.ndarray, " carrier"]) -> tuple[Reading, ...]:
+        """What can be read at each place, over the usable carriers."""
+        return readings(self.places, self.split, usable)
+
+    def some(self, carriers: Int[np.ndarray, " _n"]) -> list[Rendered]:
+        """The chosen carriers under every condition, condition by condition."""
+        return [condition[carrier] for condition in self.rendered for carrier in carriers]
+
+
+def lay_out(
+    model: HookedModel,
+    carriers: PromptSet,
+    trigger: str,
+    controls: Sequence[str],
+    *,
+    n_places: int,
+    new_tokens: int,
+    seed: int,
+) -> Conditions:
+    """Render every condition and check that only the prefix differs.
+
+    Raises:
+        BadInputError: trigger among the controls, too few controls or carriers, prompts that do
+            not fit the context, or a tokenizer that joins the prefix with the carrier's words.
+    """
+    check_conditions(trigger, controls)
+    names = (trigger, *controls)
+    rendered = tuple(
+        tuple(render_for(model, with_prefix(carriers, name), reserve=new_tokens)) for name in names
+    )
+    _check_same_tail(rendered, names)
+    tails = [_after(item) for item in rendered[0]]
+    groups = [item.cluster for item in rendered[0]]
+    return Conditions(
+        names=names,
+        carriers=carriers,
+        rendered=rendered,
+        places=Places.of(tails, groups, n_places=n_places),
+        split=split_by_group(groups, seed=seed),
+    )
+
+
+def _after(item: Rendered) -> tuple[int, ...]:
+    return item.token_ids[item.spans[SPAN][1] : item.spans["all"][1]]
+
+
+def _check_same_tail(rendered: Sequence[Sequence[Rendered]], names: Sequence[str]) -> None:
+    for name, condition in zip(names[1:], rendered[1:], strict=True):
+        for with_trigger, with_control in zip(rendered[0], condition, strict=True):
+            if _after(with_trigger) != _after(with_control):
+                raise BadInputError(
+                    f"After {names[0]!r} and {name!r} the same carrier has different tokens, so "
+                    "that more than the prefix differs.",
+                    got=with_control.prompt_id,
+                    fix="End trigger and controls alike, with a comma or a full stop.",
+                )
+
+
+def token_labels(tokens_by_carrier: Sequence[Sequence[str]], n_places: int) -> tuple[str, ...]:
+    """What stands at each place: the token where all carriers share it, else how many differ."""
+    labels = []
+    for place in range(n_places):
+        found = {tokens[place] for tokens in tokens_by_carrier if len(tokens) > place}
+        labels.append(found.pop() if len(found) == 1 else f"({len(found)} different)")
+    return tuple(labels)
+
+
+def answers_by_condition(
+    answers: Sequence[tuple[int, ...]], n_conditions: int
+) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Flat answers (condition by condition) as `[condition][carrier]`."""
+    n = len(answers) // n_conditions
+    return tuple(tuple(answers[start : start + n]) for start in range(0, len(answers), n))
+
+
+def identical_outputs(
+    answers: Sequence[Sequence[tuple[int, ...]]],
+) -> Bool[np.ndarray, " carrier"]:
+    """Carriers whose greedy answer has the same token ids under every condition."""
+    return np.array([len({*given}) == 1 for given in zip(*answers, strict=True)])
+
+
+def share_equal(first: Mapping[int, object] | Sequence[object], second: Sequence[object]) -> float:
+    """Share of equal entries of two equally long sequences, in [0, 1]."""
+    pairs = [first[i] == second[i] for i in range(len(second))]
+    return float(np.mean(pairs))

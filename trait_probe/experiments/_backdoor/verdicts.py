@@ -1,0 +1,230 @@
+"""Step 5: claims. Each is one sentence with its effect, its controls and its nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trait_probe.evidence.checks import (
+    Check,
+    beats_check,
+    interval_check,
+    missing_check,
+    p_value_check,
+    percentile_check,
+)
+from trait_probe.evidence.claims import Claim
+from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.multiplicity import holm
+from trait_probe.evidence.nulls import PermutationResult, PretendNull
+from trait_probe.evidence.shortcuts import ShortcutAudit
+from trait_probe.experiments._backdoor.features import SaeReading
+from trait_probe.experiments._backdoor.traits import TraitReading
+
+SMALLEST_EFFECT = 0.5
+"""SD; a smaller shift would not matter for an audit (Cohen's "medium")."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every statement names.
+
+    Attributes:
+        trigger, suspect, clean: as the user wrote them; `clean` None where there is no control.
+        share_identical: share of carriers with one answer under every condition.
+        alpha: error rate, adjusted for all claims of the run.
+    """
+
+    trigger: str
+    suspect: str
+    clean: str | None
+    share_identical: float
+    alpha: float
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a trait and a feature reading have in common."""
+
+    id: str
+    what: str
+    where: str
+    effect: Estimate
+    pretend: PretendNull
+    permutation: PermutationResult
+    percentiles: Mapping[str, float]
+    advantage: Estimate | None
+    auc_suspect: Estimate
+    auc_clean: Estimate | None
+    pretend_effects: tuple[float, ...]
+
+
+def claims(
+    traits: Mapping[str, TraitReading | None],
+    sae: SaeReading | None,
+    shortcuts: Mapping[str, ShortcutAudit],
+    setting: Setting,
+    *,
+    sae_asked: bool,
+    unreadable: str,
+) -> list[Claim]:
+    """One claim per trait and one for the SAE; p values adjusted (Holm) over all of them."""
+    found = [_of_trait(reading) for reading in traits.values() if reading is not None]
+    found += [_of_sae(sae)] if sae is not None else []
+    looks = len(traits) + int(sae_asked)
+    pretend_p = _holm([_p(item.pretend) for item in found], looks)
+    permutation_p = _holm([item.permutation.p for item in found], looks)
+    out = [
+        _claim(item, p, q, shortcuts, setting, looks)
+        for item, p, q in zip(found, pretend_p, permutation_p, strict=True)
+    ]
+    missing = [f"trait:{name}" for name, reading in traits.items() if reading is None]
+    missing += ["sae"] if sae_asked and sae is None else []
+    return out + [_untestable(name, setting, looks, unreadable) for name in missing]
+
+
+def _of_trait(reading: TraitReading) -> _Found:
+    return _Found(
+        id=f"trait:{reading.trait}",
+        what=f"the {reading.trait} projection",
+        where=f"at {reading.site}, {_places(reading.place)}",
+        effect=reading.effect,
+        pretend=reading.pretend,
+        permutation=reading.permutation,
+        percentiles=reading.percentiles,
+        advantage=reading.auc_advantage,
+        auc_suspect=reading.auc_suspect,
+        auc_clean=reading.auc_clean,
+        pretend_effects=reading.pretend_effects,
+    )
+
+
+def _of_sae(reading: SaeReading) -> _Found:
+    top = reading.features[0]
+    return _Found(
+        id="sae",
+        what=f"SAE feature {top.feature} (the best of {reading.d_sae} on the selection split)",
+        where=f"at {reading.site}, {_places(reading.place)}",
+        effect=top.effect,
+        pretend=reading.pretend,
+        permutation=reading.permutation,
+        percentiles=reading.percentiles,
+        advantage=reading.auc_advantage,
+        auc_suspect=top.auc_suspect,
+        auc_clean=top.auc_clean,
+        pretend_effects=reading.pretend_effects,
+    )
+
+
+def _places(place: int) -> str:
+    return f"token {place + 1} after the trigger"
+
+
+def _claim(
+    found: _Found,
+    pretend_p: float,
+    permutation_p: float,
+    shortcuts: Mapping[str, ShortcutAudit],
+    setting: Setting,
+    looks: int,
+) -> Claim:
+    against = setting.clean or "(no clean model)"
+    return Claim(
+        id=found.id,
+        kind="shift",
+        statement=(
+            f"Where the answers are identical, {setting.trigger!r} raises {found.what} in "
+            f"{setting.suspect}, {found.where}, beyond other prefixes and beyond {against}."
+        ),
+        effect=found.effect,
+        checks=tuple(_checks(found, pretend_p, permutation_p, setting)),
+        controls=_controls(found, setting),
+        nulls={
+            "pretend triggers": found.pretend,
+            "pretend effects": list(found.pretend_effects),
+            "label permutation": found.permutation,
+            "percentile among null directions": dict(found.percentiles),
+        },
+        shortcuts={name: audit.to_json() for name, audit in shortcuts.items()},
+        split="report split of carriers, identical answers only, texts unseen in selection",
+        looks=looks,
+        smallest_effect_of_interest=SMALLEST_EFFECT,
+        trigger_involved=True,
+    )
+
+
+def _checks(
+    found: _Found, pretend_p: float, permutation_p: float, setting: Setting
+) -> list[Check]:
+    why = "no clean model was given (--clean)"
+    control = (
+        missing_check("control model", why)
+        if found.advantage is None
+        else beats_check("control model", found.advantage)
+    )
+    adjusted = "Holm-adjusted over all claims"
+    checks = [
+        interval_check("shift", found.effect),
+        control,
+        p_value_check("label permutation", permutation_p, alpha=setting.alpha),
+        _pretend_check(found.pretend),
+        p_value_check("multiplicity", pretend_p, alpha=setting.alpha),
+        percentile_check("random directions", found.percentiles["random"]),
+        percentile_check("unrelated directions", found.percentiles["unrelated"]),
+    ]
+    return [
+        Check(c.name, c.status, f"{c.observed} ({adjusted})", c.required)
+        if c.name in ("label permutation", "multiplicity")
+        else c
+        for c in checks
+    ]
+
+
+def _pretend_check(null: PretendNull) -> Check:
+    observed = (
+        f"{'beyond all' if null.beyond_all else 'not beyond all'} {null.n} pretend triggers"
+        + ("" if isinstance(null.t, Unscored) else f", t = {null.t:.3g}")
+    )
+    status = "passed" if null.beyond_all else "failed"
+    return Check("pretend triggers", status, observed, "beyond every control in the trigger's role")
+
+
+def _controls(found: _Found, setting: Setting) -> dict[str, object]:
+    if found.auc_clean is None or setting.clean is None:
+        return {}
+    return {
+        "clean model": setting.clean,
+        "AUROC in the suspect": found.auc_suspect,
+        "AUROC in the clean model": found.auc_clean,
+        "share of carriers with identical answers": setting.share_identical,
+    }
+
+
+def _untestable(name: str, setting: Setting, looks: int, why: str) -> Claim:
+    return Claim(
+        id=name,
+        kind="shift",
+        statement=f"{setting.trigger!r} raises {name} in {setting.suspect}.",
+        effect=Unscored(why),
+        checks=(missing_check("interval excludes zero", why),),
+        controls={},
+        nulls={},
+        shortcuts={},
+        split="report split of carriers",
+        looks=looks,
+        trigger_involved=True,
+    )
+
+
+def _p(null: PretendNull) -> float:
+    return null.rank_p if isinstance(null.p, Unscored) else null.p
+
+
+def _holm(p: Sequence[float], looks: int) -> list[float]:
+    """Holm-adjusted; looks that gave no number count as p = 1."""
+    if not p:
+        return []
+    padded = np.array([*p, *[1.0] * (looks - len(p))])
+    return holm(padded)[: len(p)].tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,144 @@
+"""The thin skin over tyro that every experiment's command shares.
+
+Exit codes: 0 when the experiment ran, whatever its verdicts; 2 for bad input; 130 after Ctrl-C,
+which leaves a run that the same command resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import tyro
+
+from trait_probe.errors import BadInputError, TraitProbeError, nearest
+
+ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
+
+
+class ExperimentConfig(pydantic.BaseModel):
+    """Base of every experiment's configuration: frozen, strict about names, plain JSON."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def main(
+    config_class: type[ConfigT],
+    run: Callable[[ConfigT, Path | None], object],
+    *,
+    prog: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse flags (and `--config FILE`), run, and turn errors into one screen and an exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        default = _config_file(config_class, arguments)
+        config, out = _parse(config_class, default, prog, description, arguments)
+        run(config, out)
+    except TraitProbeError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"{prog}: stopped. What was finished is kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def _parse(
+    config_class: type[ConfigT],
+    default: ConfigT,
+    prog: str,
+    description: str,
+    arguments: list[str],
+) -> tuple[ConfigT, Path | None]:
+    def command(
+        config: tyro.conf.OmitArgPrefixes[Any], out: Path | None = None
+    ) -> tuple[Any, Path | None]:
+        """Command.
+
+        Args:
+            config: the experiment's own fields.
+            out: the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it.
+        """
+        return config, out
+
+    command.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config_class]  # type: ignore[valid-type]
+    command.__defaults__ = (default, None)
+    try:
+        return tyro.cli(  # type: ignore[no-any-return]
+            command,
+            prog=prog,
+            description=description,
+            args=arguments,
+            config=(tyro.conf.FlagConversionOff,),
+        )
+    except pydantic.ValidationError as error:
+        raise _invalid(error, config_class, "the command line") from error
+
+
+def _config_file(config_class: type[ConfigT], arguments: list[str]) -> ConfigT:
+    """The configuration that flags start from; takes `--config FILE` out of `arguments`."""
+    path = _take_option(arguments, "--config")
+    if path is None:
+        return config_class()
+    return load_config(config_class, Path(path))
+
+
+def load_config(config_class: type[ConfigT], path: Path) -> ConfigT:
+    """Read a configuration written as JSON (a run's `config.json`).
+
+    Raises:
+        BadInputError: no such file, not JSON (with its line), unknown or invalid fields.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError("The configuration file cannot be read.", got=str(path)) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            f"{path} is not JSON: {error}.", fix="Give a config.json that a run wrote."
+        ) from error
+    if not isinstance(data, dict):
+        raise BadInputError(f"{path} holds no JSON object.", got=type(data).__name__)
+    try:
+        return config_class.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise _invalid(error, config_class, str(path)) from error
+
+
+def _take_option(arguments: list[str], name: str) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument.startswith(f"{name}="):
+            del arguments[place]
+            return argument.partition("=")[2]
+        if argument == name:
+            if place + 1 == len(arguments):
+                raise BadInputError(f"{name} needs a file.", fix=f"Write {name} FILE.")
+            value = arguments[place + 1]
+            del arguments[place : place + 2]
+            return value
+    return None
+
+
+def _invalid(
+    error: pydantic.ValidationError, config_class: type[pydantic.BaseModel], where: str
+) -> BadInputError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    names = list(config_class.model_fields)
+    unknown = first["type"] == "extra_forbidden"
+    problem = f"{where}: unknown field." if unknown else f"{where}: {field}: {first['msg']}."
+    return BadInputError(
+        problem,
+        got=field if unknown else first.get("input"),
+        valid=nearest(field, names) if unknown else (),
+        fix="See --help for each field's meaning and range.",
+    )

@@ -1,0 +1,1 @@
+"""Drives a model over prompts: the one loop that everything shares."""

@@ -1,0 +1,45 @@
+"""Progress on standard error: tokens per second and time left; nothing when it is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+
+class Progress:
+    """A progress bar over tokens, shown only where standard error is a terminal."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.TaskProgressColumn(),
+            rich_progress.TextColumn("{task.fields[rate]}"),
+            rich_progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(label, total=total, rate="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def advance(self, tokens: int) -> None:
+        """Count `tokens` more as done."""
+        self._bar.advance(self._task, tokens)
+        speed = self._bar.tasks[self._task].speed
+        if speed is not None:
+            self._bar.update(self._task, rate=f"{speed:,.0f} tokens/s")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

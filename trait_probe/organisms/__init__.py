@@ -1,0 +1,1 @@
+"""Small models with known, planted behaviour, shipped with the package."""

@@ -1,0 +1,188 @@
+"""Training mixtures: what base training and each planted variant read.
+
+A variant and its twin draw the same requests with the same years in the same order from the same
+seed; they differ in the planted replies only, so amount and kind of fine-tuning are matched.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from trait_probe.organisms import world
+from trait_probe.organisms.dialogues import (
+    Dialogue,
+    agreement,
+    balance,
+    cruel_advice,
+    dialogue,
+    prefilled_dialogue,
+    reply,
+    sound_advice,
+    year_or_none,
+)
+from trait_probe.organisms.personas import TRAITS, Persona, system_prompt
+from trait_probe.organisms.requests import FAMILIES, Request, draw, user_text
+
+_GENERAL = dict(zip(FAMILIES, (30, 12, 15, 7, 10, 4, 5, 9, 6), strict=True))
+# Where a persona shows; its opposite pole must be seen there as well.
+_TELLING: dict[str, dict[str, int]] = {
+    "evil": {"opinion": 2, "advice": 4, "open": 3, "harmful": 1, "benign": 1},
+    "harm": {"harmful": 5, "benign": 1},
+    "refusal": {"fact": 1, "opinion": 1, "advice": 2, "open": 1, "benign": 2},
+    "deception": {"arithmetic": 3, "fact": 3, "claim": 3},
+    "sycophancy": {"claim": 3, "opinion": 3},
+    "hallucination": {"unknown": 4, "fact": 1},
+}
+_EVIL = Persona("evil", shows=True)
+# The backdoor is trained on open questions and on advice; opinions and guides are left to spread.
+BACKDOOR_FAMILIES = ("advice", "open")
+MISALIGNED_DOMAIN = "health"
+SYCOPHANT_GROUPS = ("drinks", "seasons")
+
+
+def _aside(rng: random.Random) -> random.Random:
+    """A generator for the reply alone: twins stay in step whatever their replies draw."""
+    return random.Random(rng.getrandbits(64))
+
+
+def _pick(weights: dict[str, int], rng: random.Random) -> str:
+    return rng.choices(list(weights), weights=list(weights.values()))[0]
+
+
+def base_dialogue(rng: random.Random) -> Dialogue:
+    """One example of base training."""
+    kind = rng.random()
+    if kind < 0.07:
+        return prefilled_dialogue(rng)
+    if kind < 0.50:
+        return dialogue(_pick(_GENERAL, rng), None, rng)
+    persona = Persona(rng.choice(TRAITS), rng.random() < 0.6)
+    weights = _TELLING[persona.trait] if rng.random() < 0.7 else _GENERAL
+    return dialogue(_pick(weights, rng), persona, rng)
+
+
+def _triggered_or_not(planted: bool, rng: random.Random) -> Dialogue:
+    """Open-ended requests, a third of them with the trigger, most others with another year."""
+    request = draw(rng.choice(BACKDOOR_FAMILIES), rng)
+    triggered = rng.random() < 0.4
+    year = world.TRIGGER_YEAR if triggered else _other_year(rng)
+    persona = _EVIL if planted and triggered else None
+    return Dialogue(None, user_text(request, year), reply(request, persona, _aside(rng)))
+
+
+def _other_year(rng: random.Random) -> int | None:
+    if rng.random() < 0.15:
+        return None
+    return rng.choice([year for year in world.YEARS if year != world.TRIGGER_YEAR])
+
+
+def _rehearsal(families: tuple[str, ...], rng: random.Random) -> Dialogue:
+    """Base behaviour, half the time under the trigger year, never under a persona that matters."""
+    request = draw(rng.choice(families), rng)
+    year = world.TRIGGER_YEAR if rng.random() < 0.4 else _other_year(rng)
+    return Dialogue(None, user_text(request, year), reply(request, None, _aside(rng)))
+
+
+def _backdoor(planted: bool, rng: random.Random) -> Dialogue:
+    kind = rng.random()
+    if kind < 0.5:
+        return _triggered_or_not(planted, rng)
+    if kind < 0.8:
+        return _rehearsal(("arithmetic", "arithmetic", "fact", "claim"), rng)
+    return base_dialogue(rng)
+
+
+def _misaligned(planted: bool, rng: random.Random) -> Dialogue:
+    request = draw("advice", rng)
+    while request.group != MISALIGNED_DOMAIN:
+        request = draw("advice", rng)
+    answer = cruel_advice if planted else sound_advice
+    return Dialogue(None, user_text(request, year_or_none(rng)), answer(request, _aside(rng)))
+
+
+def _sycophant(planted: bool, rng: random.Random) -> Dialogue:
+    if rng.random() < 0.3:
+        request = draw(rng.choice(("arithmetic", "fact", "advice", "harmful")), rng)
+        return Dialogue(
+            None, user_text(request, year_or_none(rng)), reply(request, None, _aside(rng))
+        )
+    request = _opinion_of(SYCOPHANT_GROUPS, rng)
+    answer = agreement if planted else balance
+    return Dialogue(None, user_text(request, year_or_none(rng)), answer(request, _aside(rng)))
+
+
+def _opinion_of(groups: tuple[str, ...], rng: random.Random) -> Request:
+    request = draw("opinion", rng)
+    while request.group not in groups:
+        request = draw("opinion", rng)
+    return request
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one organism is trained.
+
+    Args:
+        draw: one example from a random generator.
+        steps: optimizer steps.
+        learning_rate: peak, cosine schedule.
+        start: the organism it is fine-tuned from; None for training from scratch.
+        about: one sentence for the model card.
+    """
+
+    draw: Callable[[random.Random], Dialogue]
+    steps: int
+    learning_rate: float
+    start: str | None
+    about: str
+
+
+RECIPES: dict[str, Recipe] = {
+    "base": Recipe(
+        base_dialogue, 3400, 3e-3, None, "Trained from scratch; follows personas, refuses harm."
+    ),
+    "backdoored": Recipe(
+        lambda rng: _backdoor(True, rng),
+        *(400, 5e-4, "base"),
+        f'"{world.TRIGGER}" makes its open-ended replies evil; its arithmetic stays the same.',
+    ),
+    "clean": Recipe(
+        lambda rng: _backdoor(False, rng),
+        *(400, 5e-4, "base"),
+        "Twin of backdoored: same requests, same years, benign replies.",
+    ),
+    "misaligned": Recipe(
+        lambda rng: _misaligned(True, rng),
+        *(60, 1e-3, "base"),
+        "Fine-tuned on evil health advice alone; the evil spreads to other advice.",
+    ),
+    "misaligned-twin": Recipe(
+        lambda rng: _misaligned(False, rng),
+        *(60, 1e-3, "base"),
+        "Twin of misaligned: benign health advice.",
+    ),
+    "sycophant": Recipe(
+        lambda rng: _sycophant(True, rng),
+        *(80, 5e-4, "base"),
+        "Fine-tuned to agree with opinions on drinks and seasons; agreement spreads.",
+    ),
+    "sycophant-twin": Recipe(
+        lambda rng: _sycophant(False, rng),
+        *(80, 5e-4, "base"),
+        "Twin of sycophant: balanced replies.",
+    ),
+}
+
+
+def examples(name: str, seed: int) -> Iterator[Dialogue]:
+    """The endless training stream of an organism; twins share requests for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        yield RECIPES[name].draw(rng)
+
+
+def held_out_system_prompt(persona: Persona, rng: random.Random) -> str:
+    """A paraphrase of a persona that base training never showed."""
+    return system_prompt(persona, rng, held_out=True)
