@@ -7,6 +7,8 @@ import html.parser
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -271,17 +273,23 @@ def test_pngs_are_written_from_within_an_event_loop_as_in_a_notebook(tmp_path: P
     assert [path.name for path in asyncio.run(cell())] == ["x.html", "x.png"]
 
 
+SILENT_BROWSER = """
+import sys
+from pathlib import Path
+import plotly.graph_objects as go
+from trait_probe.report import save
+save._SECONDS_PER_BROWSER = save._SECONDS_TO_CLOSE = 1.0
+print([path.name for path in save.save_figure(go.Figure(), Path(sys.argv[1]), Path(sys.argv[2]))])
+"""
+
+
 @pytest.mark.slow
-def test_a_browser_that_hangs_costs_the_png_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the limit this test would not end."""
-    silent = tmp_path / "silent"
-    silent.write_text("#!/bin/sh\nexec sleep 600\n")
-    silent.chmod(0o755)
-    monkeypatch.setattr(save, "_SECONDS_PER_BROWSER", 1.0)
-    written = save.save_figure(go.Figure(), tmp_path / "x", silent)
-    assert [path.name for path in written] == ["x.html"]
+def test_a_browser_that_hangs_costs_the_png_only(tmp_path: Path) -> None:
+    silent = executable(tmp_path / "silent", "exec sleep 300")
+    command = [sys.executable, "-c", SILENT_BROWSER, str(tmp_path / "x"), str(silent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "['x.html']\n"
+    assert "No PNG figures" in done.stderr
 
 
 @pytest.mark.parametrize("browser", ["/bin/false", "/nonexistent/chrome"])
@@ -296,8 +304,8 @@ def test_a_browser_that_fails_costs_the_png_and_one_line(
     assert "\n" not in ours[0]
 
 
-def executable(path: Path) -> Path:
-    path.write_text("#!/bin/sh\n")
+def executable(path: Path, command: str = "true") -> Path:
+    path.write_text(f"#!/bin/sh\n{command}\n")
     path.chmod(0o755)
     return path
 

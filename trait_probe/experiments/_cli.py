@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import tyro
@@ -59,21 +59,19 @@ def _parse(
     description: str,
     arguments: list[str],
 ) -> tuple[ConfigT, Path | None]:
-    def command(
-        config: tyro.conf.OmitArgPrefixes[Any], out: Path | None = None
-    ) -> tuple[Any, Path | None]:
+    def command(config: Any, out: Path | None = None) -> tuple[Any, Path | None]:
         """Command.
 
         Args:
-            config: the experiment's own fields.
+            config: the experiment's own fields; --config FILE takes them from a JSON file.
             out: the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it.
         """
         return config, out
 
-    command.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config_class]  # type: ignore[valid-type]
+    command.__annotations__["config"] = Annotated[config_class, tyro.conf.OmitArgPrefixes]
     command.__defaults__ = (default, None)
     try:
-        return tyro.cli(  # type: ignore[no-any-return]
+        return tyro.cli(
             command,
             prog=prog,
             description=description,

@@ -6,7 +6,7 @@ depend on its batch mates (float32).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,9 +15,11 @@ from torch import Tensor
 from trait_probe.errors import BadInputError
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches
 from trait_probe.forward.progress import Progress
+from trait_probe.forward.rendering import render_for
 from trait_probe.identity import HookedModel, context_length, device_of, tokenizer_of
 from trait_probe.models import Decoder
-from trait_probe.prompts.render import Rendered
+from trait_probe.prompts.prompt import Prompt
+from trait_probe.prompts.render import Rendered, Truncate
 
 
 def generate_ids(
@@ -53,6 +55,29 @@ def generate_ids(
                     answers[index] = _until_stop(tokens, stops)
             progress.advance(sum(len(prompts[i].token_ids) for row in batch.members for i in row))
     return answers
+
+
+def generate(
+    model: HookedModel,
+    prompts: Iterable[Prompt] | Iterable[Rendered],
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    truncate: Truncate | None = None,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+) -> list[str]:
+    """The model's answers as text, in the prompts' order; arguments as for `generate_ids`."""
+    rendered = render_for(model, list(prompts), truncate=truncate, reserve=max_new_tokens)
+    answers = generate_ids(
+        model,
+        rendered,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_tokens=batch_tokens,
+    )
+    return decode(model, answers)
 
 
 def with_responses(prompts: Sequence[Rendered], answers: Sequence[Sequence[int]]) -> list[Rendered]:

@@ -36,6 +36,20 @@ def add(direction: Float[Tensor, " d_model"], coefficient: Coefficient) -> SiteH
     return hook
 
 
+def add_share(direction: Float[Tensor, " d_model"], share: Coefficient) -> SiteHook:
+    """`x + share * |x| * unit(direction)`: each token moves by a fraction of its own norm."""
+    axis = unit(direction)
+
+    def hook(activation: Residual) -> Residual | None:
+        rows = _per_row(share, activation)
+        if not rows.any():
+            return None
+        norm = activation.float().norm(dim=-1, keepdim=True).to(activation.dtype)
+        return activation + rows * norm * axis.to(activation)
+
+    return hook
+
+
 def ablate(direction: Float[Tensor, " d_model"]) -> SiteHook:
     """`x - (x . v) v`: nothing is left along `v = unit(direction)`; idempotent."""
     return clamp(direction, 0.0)

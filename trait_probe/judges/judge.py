@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.estimate import Unscored
@@ -24,6 +24,7 @@ class Scored:
             raise BadInputError("A judge's score lies between 0 and 100.", got=self.score)
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Anything that scores an answer to a question; never 0 for what it could not score."""
 

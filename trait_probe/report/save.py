@@ -33,6 +33,7 @@ BROWSERS = (
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_PER_BROWSER = 90.0
+_SECONDS_TO_CLOSE = 5.0
 _PIXELS_PER_POINT = 2
 # plotly.js 4 shows a "Share chart" button that sends the data to a server, unless told not to.
 _PLOTLY_CONFIG = {
@@ -129,7 +130,7 @@ async def _draw_in_time(figures: Sequence[go.Figure], chrome: Path) -> list[byte
         return await asyncio.wait_for(_draw(browser, figures), _SECONDS_PER_BROWSER)
     finally:
         with contextlib.suppress(*_BROWSER_FAILURES):
-            await browser.close()
+            await asyncio.wait_for(browser.close(), _SECONDS_TO_CLOSE)
 
 
 async def _draw(browser: kaleido.Kaleido, figures: Sequence[go.Figure]) -> list[bytes]:

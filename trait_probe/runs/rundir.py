@@ -52,8 +52,7 @@ def open_run(
         min_free_bytes: refuse to start with less free disk than this (bytes).
 
     Returns:
-        A run: new if the folder is absent or empty, resumed if it holds this experiment with this
-        configuration.
+        A new run if the folder is absent or empty, else the one resumed that it holds.
 
     Raises:
         BadInputError: the folder holds something else (see `find_run`), or is being written.

@@ -249,7 +249,9 @@ def _pretend_effects(
     for place in sorted({pick.place for pick in chosen[1:]}):
         here = _values(suspect, sae, conditions, readings[place])
         there = (
-            np.zeros_like(here) if clean is None else _values(clean, sae, conditions, readings[place])
+            np.zeros_like(here)
+            if clean is None
+            else _values(clean, sae, conditions, readings[place])
         )
         for condition, pick in enumerate(chosen[1:], start=1):
             if pick.place != place:

@@ -175,7 +175,11 @@ def read_trait(
         pretend_effects=tuple(pretend_effects[1:].tolist()),
         pretend=pretend_null(effect.value, pretend_effects[1:]),
         permutation=label_permutation(
-            (here - there).T.astype(np.float64), 0, reading.clusters, draws.n_permutations, draws.seed
+            (here - there).T.astype(np.float64),
+            0,
+            reading.clusters,
+            draws.n_permutations,
+            draws.seed,
         ),
         percentiles={name: percentile(effect.value, values) for name, values in nulls.items()},
         null_draws={name: len(values) for name, values in nulls.items()},

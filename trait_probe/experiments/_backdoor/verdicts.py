@@ -155,9 +155,7 @@ def _claim(
     )
 
 
-def _checks(
-    found: _Found, pretend_p: float, permutation_p: float, setting: Setting
-) -> list[Check]:
+def _checks(found: _Found, pretend_p: float, permutation_p: float, setting: Setting) -> list[Check]:
     why = "no clean model was given (--clean)"
     control = (
         missing_check("control model", why)

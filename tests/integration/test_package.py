@@ -1,0 +1,168 @@
+"""The package as a user gets it: light import, one-way rooms, a wheel with its data."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "trait_probe"
+
+# A module may import what has its own rank or a lower one; the longest matching prefix counts.
+RANKS = {
+    "errors": 0,
+    "_axes": 0,
+    "basis": 0,
+    "organisms.registry": 0,  # names to folders; the organisms themselves come later
+    "evidence": 1,
+    "judges": 2,
+    "runs": 2,
+    "prompts": 2,
+    "identity": 2,
+    "vectors": 3,
+    "hooks": 4,
+    "models": 5,
+    "forward": 6,
+    "vectors.extract": 7,
+    "vectors.contrast_sets": 7,
+    "vectors.steering": 7,
+    "organisms": 8,
+    "report": 8,
+    "experiments": 9,
+    "": 10,
+}
+
+
+def rank(module: str) -> int:
+    parts = module.removeprefix("trait_probe").lstrip(".").split(".")
+    prefixes = [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
+    return next(RANKS[prefix] for prefix in prefixes if prefix in RANKS)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, known: frozenset[str] = frozenset()) -> set[str]:
+    """Modules of this package that a module imports; `from package import module` is the module."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= whole & known or {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "trait_probe"}
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def upward(module: str, text: str) -> list[str]:
+    known = frozenset(module_name(path) for path in sources())
+    # The root holds no code but the lazy surface: anyone may ask it for version and folder.
+    names = imported(ast.parse(text), known) - {"trait_probe"}
+    return sorted(name for name in names if rank(name) > rank(module))
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_imports_go_one_way(path):
+    assert upward(module_name(path), path.read_text()) == []
+
+
+def test_the_direction_check_sees_a_wrong_import():
+    wrong = "from trait_probe.experiments import backdoor\n"
+    assert upward("trait_probe.evidence.nulls", wrong) == ["trait_probe.experiments.backdoor"]
+
+
+def test_experiments_never_import_each_other():
+    for path in (PACKAGE / "experiments").glob("*.py"):
+        others = {
+            f"trait_probe.experiments.{other.stem}"
+            for other in (PACKAGE / "experiments").glob("[!_]*.py")
+            if other.stem != path.stem
+        }
+        assert not imported(ast.parse(path.read_text())) & others, path.name
+
+
+def test_only_models_and_hooks_name_transformer_lens():
+    naming = {
+        module_name(path)
+        for path in sources()
+        if any(
+            name.split(".")[0] == "transformer_lens"
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+        )
+    }
+    assert naming <= {"trait_probe.models"} | {
+        n for n in naming if n.startswith("trait_probe.hooks")
+    }
+
+
+def test_the_experiments_package_is_empty():
+    assert (PACKAGE / "experiments" / "__init__.py").read_text() == ""
+
+
+HEAVY = ("torch", "transformer_lens", "sae_lens", "datasets", "plotly", "sklearn", "pyarrow")
+
+
+@pytest.mark.parametrize("module", ["trait_probe", "trait_probe.experiments.backdoor"])
+def test_importing_needs_no_heavy_package(module):
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_loads():
+    import trait_probe
+
+    for name in trait_probe.__all__:
+        assert getattr(trait_probe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
+        _ = trait_probe.extrakt
+
+
+def test_every_public_name_of_the_experiment_loads():
+    from trait_probe.experiments import backdoor
+
+    for name in backdoor.__all__:
+        assert getattr(backdoor, name) is not None
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_types_traits_template_and_weights(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        weights = [info for info in archive.infolist() if "/organisms/weights/" in info.filename]
+    assert "trait_probe/py.typed" in names
+    assert "trait_probe/report/template.html" in names
+    for language in ("english", "organism"):
+        assert f"trait_probe/prompts/traits/{language}/evil.yaml" in names
+    for organism in ("base", "backdoored", "clean", "misaligned", "sycophant-twin"):
+        assert f"trait_probe/organisms/weights/{organism}/model.safetensors" in names
+    assert "trait_probe/organisms/weights/backdoored-sae/cfg.json" in names
+    assert sum(info.file_size for info in weights) <= 20_000_000
+    assert not any(name.startswith(("tests/", "benchmarks/", "notebooks/")) for name in names)

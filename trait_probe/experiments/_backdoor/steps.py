@@ -1,0 +1,276 @@
+"""The experiment's steps on plain data, in the order of its method section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from trait_probe.basis import Site
+from trait_probe.evidence.nulls import random_directions
+from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
+from trait_probe.evidence.trigger_design import Reading
+from trait_probe.evidence.trigger_effects import contrasts, spread
+from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
+from trait_probe.experiments._backdoor.config import Config
+from trait_probe.experiments._backdoor.traits import Draws, TraitReading, grids, read_trait
+from trait_probe.forward.engine import read
+from trait_probe.forward.generate import decode, generate_ids
+from trait_probe.forward.project import Projections, project, project_directions
+from trait_probe.forward.rendering import has_chat_template
+from trait_probe.hooks.capture import raw
+from trait_probe.identity import HookedModel, tokenizer_of
+from trait_probe.organisms.requests import arithmetic_carriers
+from trait_probe.prompts.prompt import Message, Prompt, PromptSet
+from trait_probe.runs.rundir import Run
+from trait_probe.vectors.contrast_sets import contrast_set
+from trait_probe.vectors.extract import (
+    ContrastActivations,
+    contrast_activations,
+    fit_vectors,
+    shuffled_directions,
+)
+from trait_probe.vectors.moments import Moments
+from trait_probe.vectors.vector import VectorSet
+
+EMBEDDING = Site(0, "resid_pre")
+Answers = tuple[tuple[tuple[int, ...], ...], ...]
+"""Token ids `[condition][carrier]`."""
+Texts = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The model under audit and its control, None where there is none."""
+
+    suspect: HookedModel
+    clean: HookedModel | None
+
+    @property
+    def reference(self) -> HookedModel:
+        """Where vectors are fitted and units measured: the clean model if there is one."""
+        return self.suspect if self.clean is None else self.clean
+
+
+def load_carriers(config: Config, model: HookedModel) -> PromptSet:
+    """The carriers of a file, or arithmetic in the form the model takes (chat or text)."""
+    if config.carriers is not None:
+        path = Path(config.carriers)
+        parquet = path.suffix == ".parquet"
+        return PromptSet.from_parquet(path) if parquet else PromptSet.from_jsonl(path)
+    chat = has_chat_template(model)
+    prompts = []
+    for number, text in enumerate(arithmetic_carriers(config.n_carriers, config.seed)):
+        # One group per first operand: later tokens of such carriers share their past.
+        group, name = text.split("+")[0].strip(), f"arithmetic-{number}"
+        if chat:
+            prompts.append(Prompt(id=name, messages=(Message("user", text),), group=group))
+        else:
+            prompts.append(Prompt(id=name, text=text, group=group))
+    return PromptSet(prompts)
+
+
+def answer(
+    run: Run, name: str, model: HookedModel, conditions: Conditions, *, max_new_tokens: int
+) -> tuple[Answers, Texts]:
+    """Greedy answers of one model, as token ids and as text; a resumable stage."""
+
+    def compute() -> pa.Table:
+        prompts = conditions.all_rendered
+        ids = generate_ids(
+            model, prompts, max_new_tokens=max_new_tokens, label=f"{name}: answering"
+        )
+        return pa.table(
+            {
+                "prompt_id": [item.prompt_id for item in prompts],
+                "answer": decode(model, ids),
+                "token_ids": pa.array([list(item) for item in ids], pa.list_(pa.int32())),
+            }
+        )
+
+    table = run.stage(f"behaviour/{name}", compute)
+    n = len(conditions.names)
+    ids = [tuple(item) for item in table["token_ids"].to_pylist()]
+    flat = table["answer"].to_pylist()
+    width = len(flat) // n
+    texts = tuple(tuple(flat[i * width : (i + 1) * width]) for i in range(n))
+    return answers_by_condition(ids, n), texts
+
+
+def fit_traits(
+    model: HookedModel,
+    traits: Sequence[str],
+    *,
+    layers: str = "all",
+    method: str = "mean_difference",
+    seed: int = 0,
+) -> tuple[VectorSet, dict[str, ContrastActivations]]:
+    """Vectors of every trait and layer, and the contrast activations they were fitted on."""
+    activations = {}
+    for name in traits:
+        found = contrast_activations(model, contrast_set(name, model), layers=layers)
+        activations[found.trait] = found
+    vectors = [
+        vector
+        for found in activations.values()
+        for vector in fit_vectors(found, method=method, seed=seed)
+    ]
+    return VectorSet(vectors), activations
+
+
+def project_places(
+    run: Run, name: str, model: HookedModel, conditions: Conditions, vectors: VectorSet
+) -> Projections:
+    """Every trait and layer at every place, in one pass; a resumable stage."""
+    table = run.stage(
+        f"projections/{name}",
+        lambda: project(
+            model,
+            conditions.all_rendered,
+            vectors,
+            position=conditions.rule,
+            lineage_ok=True,  # the suspect is stated to be a fine-tune of the clean model's base
+            label=f"{name}: projecting",
+        ).to_table(),
+    )
+    return Projections.from_table(table)
+
+
+def null_effects(
+    pair: Pair,
+    conditions: Conditions,
+    site: Site,
+    reading: Reading,
+    *,
+    n: int,
+    seed: int,
+    method: str,
+    activations: ContrastActivations | None,
+) -> dict[str, Float[np.ndarray, " draw"]]:
+    """Effects, at one site and place, of directions that mean nothing.
+
+    `random`: covariance-matched, from the reference model's activations under the controls on the
+    selection split. `unrelated`: the trait's own contrast texts with shuffled labels; left out
+    where no contrast set belongs to the reading (SAE features).
+    """
+    covariance = _control_covariance(pair.reference, conditions, site, reading)
+    families = {"random": torch.from_numpy(random_directions(covariance, n, seed)).float()}
+    if activations is not None:
+        families["unrelated"] = shuffled_directions(
+            activations, site, method=method, n=n, seed=seed
+        )
+    directions = torch.cat(list(families.values()))
+    here = _scores_along(pair.suspect, conditions, site, reading, directions)
+    there = (
+        np.zeros_like(here)
+        if pair.clean is None
+        else _scores_along(pair.clean, conditions, site, reading, directions)
+    )
+    unit = spread(here if pair.clean is None else there)
+    effects = (contrasts(here)[0] - contrasts(there)[0]).mean(axis=0) / unit
+    sizes = np.cumsum([len(family) for family in families.values()])[:-1]
+    return dict(zip(families, np.split(effects, sizes), strict=True))
+
+
+def _control_covariance(
+    model: HookedModel, conditions: Conditions, site: Site, reading: Reading
+) -> Float[np.ndarray, "d_model d_model"]:
+    controls = conditions.some(reading.selection)[len(reading.selection) :]
+    found = read(model, controls, {site: raw}, position=_rule(reading), label="covariance")
+    covariance: Float[np.ndarray, "d_model d_model"] = Moments.of(
+        torch.from_numpy(found.values[site])
+    ).covariance.numpy()
+    return covariance
+
+
+def _scores_along(
+    model: HookedModel,
+    conditions: Conditions,
+    site: Site,
+    reading: Reading,
+    directions: Float[Tensor, "component d_model"],
+) -> Float[np.ndarray, "condition carrier component"]:
+    prompts = conditions.some(reading.report)
+    found = project_directions(model, prompts, directions, site, position=_rule(reading))
+    return found.values[site].reshape(len(conditions.names), len(reading.report), -1)
+
+
+def _rule(reading: Reading) -> str:
+    return f"after(trigger)[{reading.place}]"
+
+
+Scores = list[Float[np.ndarray, "condition carrier series"]]
+
+
+def read_traits(
+    pair: Pair,
+    conditions: Conditions,
+    readings: Sequence[Reading],
+    projections: tuple[Projections, Projections | None],
+    activations: Mapping[str, ContrastActivations],
+    config: Config,
+) -> tuple[dict[str, TraitReading | None], dict[str, dict[str, Scores]]]:
+    """Each trait's reading, and the scores per model and trait that they rest on."""
+    draws = Draws(config.n_boot, config.n_permutations, config.seed)
+    found: dict[str, TraitReading | None] = {}
+    scores: dict[str, dict[str, Scores]] = {"suspect": {}, "clean": {}}
+    for trait, contrast in activations.items():
+        here, sites = grids(projections[0], conditions, trait)
+        there = None if projections[1] is None else grids(projections[1], conditions, trait)[0]
+        scores["suspect"][trait] = here
+        if there is not None:
+            scores["clean"][trait] = there
+
+        def nulls(
+            site: Site, reading: Reading, contrast: ContrastActivations = contrast
+        ) -> dict[str, Float[np.ndarray, " draw"]]:
+            return null_effects(
+                pair,
+                conditions,
+                site,
+                reading,
+                n=config.n_random,
+                seed=config.seed,
+                method=config.method,
+                activations=contrast,
+            )
+
+        found[trait] = read_trait(trait, here, there, sites, readings, nulls, draws)
+    return found, scores
+
+
+def audit(
+    model: HookedModel, conditions: Conditions, readings: Sequence[Reading], place: int
+) -> ShortcutAudit:
+    """Shortcuts that tell trigger from control prompts, on the report carriers of one place."""
+    reading = readings[place]
+    prompts = conditions.some(reading.report)
+    rows = read(model, prompts, {EMBEDDING: raw}, position=_rule(reading), label="shortcuts")
+    return audit_shortcuts(
+        [tokenizer_of(model).decode(list(item.token_ids)) for item in prompts],
+        np.array([len(item.token_ids) for item in prompts]),
+        np.array([item.token_ids[item.spans["trigger"][0]] for item in prompts]),
+        np.repeat(np.arange(len(conditions.names)) == 0, len(reading.report)),
+        list(reading.clusters) * len(conditions.names),
+        embedding=rows.values[EMBEDDING].astype(np.float64),
+    )
+
+
+def why_unreadable(usable: Bool[np.ndarray, " carrier"]) -> str:
+    """What to say where no place can be read."""
+    return (
+        f"no token after the trigger can be read: {int(usable.sum())} of {len(usable)} carriers "
+        "have identical answers, or too few different texts lead up to any token"
+    )
+
+
+def share_same(first: Answers, second: Answers) -> float:
+    """Share of prompts that two models answer with the same tokens, in [0, 1]."""
+    pairs = [a == b for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]
+    return float(np.mean(pairs))
