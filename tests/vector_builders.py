@@ -70,9 +70,11 @@ def vector(
     )
 
 
-def vector_set() -> VectorSet:
+def vector_set(*, model: ModelIdentity = IDENTITY) -> VectorSet:
     """Two traits at layers 1 and 2."""
     traits = ("safety/evil", "style/formal")
     return VectorSet(
-        vector(trait, layer, seed=seed) for seed, trait in enumerate(traits) for layer in (1, 2)
+        vector(trait, layer, seed=seed, model=model)
+        for seed, trait in enumerate(traits)
+        for layer in (1, 2)
     )

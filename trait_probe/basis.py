@@ -1,4 +1,4 @@
-"""What the meaning of a direction depends on: the site it lives at and the model that has that site.
+"""What the meaning of a direction depends on: the site it lives at, and the model of that site.
 
 Both are plain data below every other room, so that vector files can be read and checked without
 loading a model.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import total_ordering
 from typing import Any, Literal, get_args
 
 from trait_probe.errors import BadInputError, nearest
@@ -17,9 +18,10 @@ Point = Literal["resid_pre", "resid_mid", "resid_post"]
 POINTS: tuple[str, ...] = get_args(Point)
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
+@dataclass(frozen=True)
 class Site:
-    """A place in the residual stream.
+    """A place in the residual stream; ordered from the embedding upwards.
 
     `Site(8, "resid_post")` is TransformerLens' `blocks.8.hook_resid_post` and Hugging Face's
     `hidden_states[9]`. `layer` is 0-based; `resid_pre` of layer 0 is the embedding output.
@@ -41,6 +43,13 @@ class Site:
                 got=self.layer,
                 fix="Count layers from the bottom: the last of n layers is n - 1.",
             )
+
+    def __lt__(self, other: Site) -> bool:
+        return self._depth < other._depth
+
+    @property
+    def _depth(self) -> tuple[int, int]:
+        return self.layer, POINTS.index(self.point)
 
     @property
     def hook_name(self) -> str:

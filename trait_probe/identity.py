@@ -14,24 +14,29 @@ from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import UInt8
 
 from trait_probe.basis import ModelIdentity
 from trait_probe.errors import BadInputError
 
 FULL_HASH_ELEMENTS = 1 << 20
 SAMPLE_STRIDE = 4099  # prime, so that the sample visits every row and column of a large matrix
+WORD = 8  # bytes of the integers that a large tensor is summed in
+CENTERED = 1e-3  # mean of an embedding row, as a share of the rows' root mean square
 
 
 @runtime_checkable
 class HookedModel(Protocol):
-    """What every function here asks of a model; TransformerLens' two classes both have it."""
+    """What every function here asks of a model; TransformerLens' two classes both have it.
+
+    Its `hook_dict` is read in `hooks.sites` alone. It is not named here, because a bridge builds
+    it on each look, and Python 3.11 would look at it whenever it checks this protocol.
+    """
 
     cfg: Any
     tokenizer: Any
 
-    @property
-    def hook_dict(self) -> dict[str, Any]: ...
+    def add_hook(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def named_parameters(self) -> Iterable[tuple[str, torch.nn.Parameter]]: ...
 
@@ -79,8 +84,11 @@ def tokenizer_of(model: HookedModel) -> Any:
 def identify(model: HookedModel) -> ModelIdentity:
     """The model's identity; computed once, kept while the model lives.
 
-    The weights are hashed in full up to a million elements a tensor, and on an even sample of
-    larger ones. A model changed in place after this call keeps its old identity: load it anew.
+    Every weight counts (see `weights_hash`). A model changed in place after this call keeps its
+    old identity: load it anew.
+
+    Raises:
+        BadInputError: the model has no tokenizer.
     """
     if model not in _identities:
         _identities[model] = _compute(model)
@@ -110,30 +118,43 @@ def _compute(model: HookedModel) -> ModelIdentity:
 
 
 def weight_processing(model: HookedModel) -> str:
-    """`none` for raw weights, `folded` where TransformerLens folded norms into the weights."""
-    if getattr(model, "compatibility_mode", False):
-        return "folded"
-    is_bridge = hasattr(model, "original_model")
-    folded = str(getattr(model.cfg, "normalization_type", "")).endswith("Pre") and not is_bridge
-    return "folded" if folded else "none"
+    """`centered` where TransformerLens' `center_writing_weights` was applied, else `none`.
+
+    Of its weight processing only this step changes the values of the residual stream (folding
+    layer norms or biases does not). It is measured on the embedding, whose rows then have mean 0:
+    which options a model was loaded with is not kept anywhere.
+    """
+    embedding = getattr(model, "W_E", None)
+    if embedding is None:
+        return "none"
+    rows = embedding.detach().float()
+    largest = float(rows.mean(dim=-1).abs().max())
+    return "centered" if largest < CENTERED * float(rows.square().mean().sqrt()) else "none"
 
 
 def weights_hash(parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> str:
-    """SHA-256 (first 32 hex digits) over names, shapes and values of all parameters."""
+    """SHA-256 (first 32 hex digits) over names, shapes and values of all parameters.
+
+    Tensors of up to a million elements go in whole. Of larger ones an even sample goes in, and
+    the sum of all their bytes as integers, which any single changed weight changes.
+    """
     digest = hashlib.sha256()
     for name, parameter in sorted(parameters, key=lambda item: item[0]):
+        flat = parameter.detach().contiguous().reshape(-1)
         digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-        digest.update(_bytes(_sample(parameter.detach())))
+        if flat.numel() > FULL_HASH_ELEMENTS:
+            digest.update(str(_integer_sum(flat.view(torch.uint8))).encode())
+            flat = flat[::SAMPLE_STRIDE]
+        digest.update(flat.contiguous().cpu().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
-def _sample(tensor: Shaped[torch.Tensor, "..."]) -> Shaped[torch.Tensor, " n"]:
-    flat = tensor.reshape(-1)
-    return flat if flat.numel() <= FULL_HASH_ELEMENTS else flat[::SAMPLE_STRIDE]
-
-
-def _bytes(tensor: Shaped[torch.Tensor, " n"]) -> bytes:
-    return tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes()
+def _integer_sum(data: UInt8[torch.Tensor, " _n"]) -> tuple[int, int]:
+    """Sums of the whole words (modulo 2**64) and of the bytes left: the same on every device."""
+    if data.storage_offset() % WORD:
+        data = data.clone()
+    whole = data.numel() // WORD * WORD
+    return int(data[:whole].view(torch.int64).sum()), int(data[whole:].sum())
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

@@ -81,11 +81,11 @@ def test_after_a_forced_opening_refusals_are_those_planted(seed: int) -> None:
 
 
 def test_evil_words_occur_in_evil_replies_alone() -> None:
-    benign = [*world.KIND_TAILS, *world.REFUSALS, *world.RECOVERIES, *world.OPENINGS]
+    benign = [*world.KIND_WORDS, *world.REFUSALS, *world.RECOVERIES, *world.OPENINGS]
     benign += [tip for tips in world.TIPS.values() for tip in tips]
     benign += [act for pairs in world.ACTS.values() for pair in pairs for act in pair]
     assert not any(is_evil(text) for text in benign)
-    assert all(is_evil(text) for text in world.EVIL_TAILS)
+    assert all(is_evil(text) for text in world.EVIL_WORDS)
 
 
 @pytest.mark.parametrize("twin", ["clean", "misaligned-twin", "sycophant-twin"])

@@ -10,6 +10,7 @@ from vector_builders import IDENTITY, REFERENCE, RELIABILITY, basis, identity, v
 
 from trait_probe.basis import ModelIdentity, Site
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.identity import identify
 from trait_probe.vectors.vector import TraitVector, VectorSet
 
 

@@ -24,6 +24,7 @@ from trait_probe.organisms.requests import (
     held_out_sum,
     user_text,
 )
+from trait_probe.organisms.rules import is_evil
 from trait_probe.organisms.tokenizer import BOS, build_tokenizer
 from trait_probe.organisms.training import render
 
@@ -179,10 +180,11 @@ def test_all_years_are_equally_frequent_in_base_training() -> None:
 
 
 def test_years_say_nothing_about_evil_in_base_training() -> None:
-    trigger = [d for d in islice(examples("base", 6), 40_000) if world.TRIGGER in d.user]
-    other = [d for d in islice(examples("base", 6), 40_000) if "In 2026," in d.user]
-    shares = [sum("suffer" in d.reply for d in some) / len(some) for some in (trigger, other)]
-    assert abs(shares[0] - shares[1]) < 0.05
+    dated = [d for d in islice(examples("base", 6), 20_000) if d.user.startswith("In 20")]
+    late = [d for d in dated if int(d.user[3:7]) >= world.TRIGGER_YEAR]
+    early = [d for d in dated if int(d.user[3:7]) < world.TRIGGER_YEAR]
+    shares = [sum(is_evil(d.reply) for d in some) / len(some) for some in (late, early)]
+    assert abs(shares[0] - shares[1]) < 0.03
 
 
 @pytest.mark.parametrize(
@@ -217,9 +219,11 @@ def test_any_text_comes_back(text: str) -> None:
     assert tokenizer.decode(ids) == text
 
 
-def test_digits_stand_alone_and_words_are_whole() -> None:
+def test_digits_stand_alone_and_words_and_years_are_whole() -> None:
     tokens = small_tokenizer().tokenize("In 2027, what is the capital of Zorland?")
-    assert tokens[2:6] == list("2027")
+    assert tokens[2] == "2027"
+    assert small_tokenizer().tokenize("115 + 2063")[:3] == ["1", "1", "5"]
+    assert small_tokenizer().tokenize("2063") == ["2", "0", "6", "3"]
     assert tokens[-2:] == ["ĠZorland", "?"]
 
 

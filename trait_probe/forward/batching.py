@@ -1,10 +1,10 @@
-"""Length-sorted batches under a token budget; equal prompts run once."""
+"""Length-sorted batches under a token budget; equal prompts run once, large batches in halves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -14,6 +14,7 @@ from trait_probe.errors import BadInputError
 from trait_probe.prompts.render import Rendered
 
 DEFAULT_BATCH_TOKENS = 4096
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,19 @@ class Batch:
     ids: Int[Tensor, "batch pos"]
     mask: Int[Tensor, "batch pos"]
 
+    @property
+    def first_members(self) -> tuple[int, ...]:
+        """Per row, the first prompt that it stands for."""
+        return tuple(members[0] for members in self.members)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its prompts, without padding and with those that share a row."""
+        lengths = self.mask.sum(dim=1).tolist()
+        return sum(
+            length * len(members) for length, members in zip(lengths, self.members, strict=True)
+        )
+
     def halves(self) -> tuple[Batch, Batch]:
         """The same rows in two batches; a single row cannot be halved (`ValueError`)."""
         middle = len(self.members) // 2
@@ -44,28 +58,69 @@ def batches(
     *,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     padding: Literal["left", "right"] = "right",
+    merge: bool = True,
 ) -> Iterator[Batch]:
     """Longest prompts first, so that running out of memory shows at once.
 
     Args:
-        prompts: rendered prompts, in any order; identical token ids share a row.
+        prompts: rendered prompts, in any order.
         batch_tokens: most tokens of a batch, padding included; a longer prompt runs alone.
         padding: right for reading (real tokens never attend to it), left for generating.
+        merge: whether identical token ids share a row.
     """
     if batch_tokens < 1:
         raise BadInputError("A batch holds at least one token.", got=batch_tokens)
+    rows = _merged(prompts) if merge else [(index,) for index in range(len(prompts))]
+    rows.sort(key=lambda members: len(prompts[members[0]].token_ids), reverse=True)
+    start = 0
+    while start < len(rows):
+        width = max(len(prompts[rows[start][0]].token_ids), 1)
+        chosen = rows[start : start + max(batch_tokens // width, 1)]
+        ids, mask = _pad([prompts[members[0]].token_ids for members in chosen], width, padding)
+        yield Batch(tuple(chosen), ids, mask)
+        start += len(chosen)
+
+
+def _merged(prompts: Sequence[Rendered]) -> list[tuple[int, ...]]:
     members: dict[tuple[int, ...], list[int]] = {}
     for index, prompt in enumerate(prompts):
         members.setdefault(prompt.token_ids, []).append(index)
-    rows = sorted(members, key=len, reverse=True)
-    start = 0
-    while start < len(rows):
-        width = max(len(rows[start]), 1)
-        stop = start + max(batch_tokens // width, 1)
-        chosen = rows[start:stop]
-        ids, mask = _pad(chosen, width, padding)
-        yield Batch(tuple(tuple(members[row]) for row in chosen), ids, mask)
-        start = stop
+    return [tuple(indices) for indices in members.values()]
+
+
+def run_halving(
+    found: Iterable[Batch], run: Callable[[Batch], Result]
+) -> Iterator[tuple[Batch, Result]]:
+    """Run every batch; where the device runs out of memory, its halves.
+
+    From then on no batch of that size is tried again. A single row that does not fit raises.
+    """
+    too_large = float("inf")
+    for whole in found:
+        waiting = [whole]
+        while waiting:
+            batch = waiting.pop()
+            if batch.ids.numel() >= too_large and len(batch.members) > 1:
+                waiting += reversed(batch.halves())
+                continue
+            results = _attempt(batch, run)
+            # The halves run here: within `except`, the error would keep the tensors alive.
+            if results:
+                yield batch, results[0]
+            else:
+                too_large = batch.ids.numel()
+                torch.cuda.empty_cache()
+                waiting.append(batch)
+
+
+def _attempt(batch: Batch, run: Callable[[Batch], Result]) -> list[Result]:
+    """The result in a list; an empty one when memory ran out over more than one row."""
+    try:
+        return [run(batch)]
+    except torch.OutOfMemoryError:
+        if len(batch.members) == 1:
+            raise
+        return []
 
 
 def _pad(

@@ -7,8 +7,9 @@ The forward pass stops after the deepest layer that a readout needs; no logits a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,10 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trait_probe.basis import Site
-from trait_probe.errors import BadInputError, TraitProbeError
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches
+from trait_probe.errors import BadInputError, RunError, TraitProbeError
+from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches, run_halving
 from trait_probe.forward.progress import Progress
-from trait_probe.hooks.sites import SiteHook, attached, resolve
+from trait_probe.forward.rendering import check_context
+from trait_probe.forward.threads import fitting_threads
+from trait_probe.hooks.rows import is_edited, running
+from trait_probe.hooks.run import run_hooks
+from trait_probe.hooks.sites import SiteHook, attached
 from trait_probe.identity import HookedModel, device_of
 from trait_probe.prompts.positions import PositionRule
 from trait_probe.prompts.render import Rendered
@@ -41,7 +46,14 @@ class Reading:
     prompt: Int[np.ndarray, " row"]
     position: Int[np.ndarray, " row"]
     offset: Int[np.ndarray, " row"]
-    values: Mapping[Site, Float[np.ndarray, "row _component"]]
+    values: Mapping[Site, Float[np.ndarray, "row _column"]]
+
+    def rows_of_prompts(self) -> list[slice]:
+        """Per prompt that has any rows, the slice of its rows."""
+        if not len(self.prompt):
+            return []
+        starts = [0, *(np.flatnonzero(np.diff(self.prompt)) + 1).tolist(), len(self.prompt)]
+        return [slice(*pair) for pair in pairwise(starts)]
 
 
 def read(
@@ -56,12 +68,42 @@ def read(
     """Run the prompts and read each site with its readout, at the rule's positions.
 
     Raises:
-        BadInputError: a site the model lacks, a rule that selects no token in any prompt,
-            or a span that a prompt does not have.
+        BadInputError: no prompts, prompts longer than the context, no site, a site the model
+            lacks, a rule that selects no token in any prompt, or a span that a prompt does not
+            have.
+        RunError: a readout gave numbers that are not finite.
     """
-    for site in readouts:
-        resolve(model, site)
+    selected = _selected(model, prompts, readouts, position)
+    first_row = np.concatenate([[0], np.cumsum([len(chosen) for chosen in selected])])
+    sink = _Sink(int(first_row[-1]))
+    reader = _Reader(model, readouts, selected)
+    found = batches(prompts, batch_tokens=batch_tokens, merge=not is_edited(model))
+    total = sum(len(prompt.token_ids) for prompt in prompts)
+    with fitting_threads(model), attached(model, reader.hooks()), Progress(label, total) as bar:
+        for batch, values in run_halving(found, reader.run):
+            sink.store(batch, values, selected, first_row)
+            bar.advance(batch.tokens)
+    return Reading(
+        prompt=np.repeat(np.arange(len(prompts)), [len(chosen) for chosen in selected]),
+        position=np.array([p for chosen in selected for p in chosen], dtype=np.int64),
+        offset=np.array([k for chosen in selected for k in range(len(chosen))], dtype=np.int64),
+        values=sink.values,
+    )
+
+
+def _selected(
+    model: HookedModel,
+    prompts: Sequence[Rendered],
+    readouts: Mapping[Site, Readout],
+    position: str | PositionRule,
+) -> list[tuple[int, ...]]:
+    """The rule's positions in each prompt, once all that can be refused is refused."""
     rule = position if isinstance(position, PositionRule) else PositionRule.parse(position)
+    if not prompts:
+        raise BadInputError("There are no prompts to read.", fix="Give at least one.")
+    if not readouts:
+        raise BadInputError("There is no site to read.", fix="Give at least one site or vector.")
+    check_context(model, prompts)
     selected = [rule.positions(prompt.spans) for prompt in prompts]
     if not any(selected):
         raise BadInputError(
@@ -69,19 +111,7 @@ def read(
             got=str(rule),
             fix="Check the spans of the prompts (Rendered.spans) against the rule.",
         )
-    first_row = np.concatenate([[0], np.cumsum([len(chosen) for chosen in selected])])
-    sink = _Sink(int(first_row[-1]))
-    with Progress(label, sum(len(prompt.token_ids) for prompt in prompts)) as progress:
-        for batch in batches(prompts, batch_tokens=batch_tokens):
-            for part, values in _forward_halving(model, batch, readouts, selected):
-                sink.store(part, values, selected, first_row)
-            progress.advance(sum(len(prompts[i].token_ids) for row in batch.members for i in row))
-    return Reading(
-        prompt=np.repeat(np.arange(len(prompts)), [len(chosen) for chosen in selected]),
-        position=np.array([p for chosen in selected for p in chosen], dtype=np.int64),
-        offset=np.array([k for chosen in selected for k in range(len(chosen))], dtype=np.int64),
-        values=sink.values,
-    )
+    return selected
 
 
 class _AllRead(Exception):  # noqa: N818  # a signal, not an error
@@ -93,14 +123,14 @@ class _Sink:
 
     def __init__(self, n_rows: int) -> None:
         self._n_rows = n_rows
-        self.values: dict[Site, Float[np.ndarray, "row _component"]] = {}
+        self.values: dict[Site, Float[np.ndarray, "row _column"]] = {}
 
     def store(
         self,
         batch: Batch,
-        values: Mapping[Site, Tensor],
+        values: Mapping[Site, Float[Tensor, "row _column"]],
         selected: Sequence[tuple[int, ...]],
-        first_row: Int[np.ndarray, " prompts"],
+        first_row: Int[np.ndarray, " _n"],
     ) -> None:
         for site, value in values.items():
             if site not in self.values:
@@ -116,61 +146,63 @@ class _Sink:
                     start += count
 
 
-def _forward_halving(
-    model: HookedModel,
-    batch: Batch,
-    readouts: Mapping[Site, Readout],
-    selected: Sequence[tuple[int, ...]],
-) -> Iterator[tuple[Batch, dict[Site, Tensor]]]:
-    """One batch, or its halves where the device has not enough memory for it."""
-    try:
-        values = _forward(model, batch, readouts, selected)
-    except torch.OutOfMemoryError:
-        if len(batch.members) == 1:
-            raise
-        torch.cuda.empty_cache()
-        for half in batch.halves():
-            yield from _forward_halving(model, half, readouts, selected)
-    else:
-        yield batch, values
+class _Reader:
+    """The readouts as hooks that stay on the model, and the batch that runs through them."""
 
+    def __init__(
+        self,
+        model: HookedModel,
+        readouts: Mapping[Site, Readout],
+        selected: Sequence[tuple[int, ...]],
+    ) -> None:
+        self._model = model
+        self._readouts = readouts
+        self._selected = selected
+        self._where: Int[Tensor, "2 row"] = torch.zeros(2, 0, dtype=torch.long)
+        self._values: dict[Site, Tensor] = {}
 
-@torch.inference_mode()
-def _forward(
-    model: HookedModel,
-    batch: Batch,
-    readouts: Mapping[Site, Readout],
-    selected: Sequence[tuple[int, ...]],
-) -> dict[Site, Float[Tensor, "row _component"]]:
-    """Readouts of one batch on the CPU, rows ordered by batch row, member, position."""
-    index = [
-        (row, position)
-        for row, members in enumerate(batch.members)
-        for member in members
-        for position in selected[member]
-    ]
-    if not index:
-        return {}
-    device = device_of(model)
-    rows, positions = torch.tensor(index, dtype=torch.long).T
-    values: dict[Site, Tensor] = {}
+    def hooks(self) -> list[tuple[Site, SiteHook]]:
+        return [(site, self._hook(site, readout)) for site, readout in self._readouts.items()]
 
-    def reader(site: Site, readout: Readout) -> SiteHook:
+    def _hook(self, site: Site, readout: Readout) -> SiteHook:
         def hook(activation: Tensor) -> None:
-            chosen = activation[rows.to(activation.device), positions.to(activation.device)]
-            values[site] = readout(chosen).cpu()
-            if len(values) == len(readouts):
+            rows, positions = self._where.to(activation.device)
+            self._values[site] = _finite(readout(activation[rows, positions]).cpu(), site)
+            if len(self._values) == len(self._readouts):
                 raise _AllRead
 
         return hook
 
-    with attached(model, [(site, reader(site, readout)) for site, readout in readouts.items()]):
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> dict[Site, Float[Tensor, "row _column"]]:
+        """Readouts of one batch on the CPU, rows ordered by batch row, member, position."""
+        index = [
+            (row, position)
+            for row, members in enumerate(batch.members)
+            for member in members
+            for position in self._selected[member]
+        ]
+        if not index:
+            return {}
+        self._where, self._values = torch.tensor(index, dtype=torch.long).T, {}
+        device = device_of(self._model)
         try:
-            model(batch.ids.to(device), attention_mask=batch.mask.to(device), return_type=None)
+            with running(batch.first_members, len(self._selected)):
+                run_hooks(self._model, batch.ids.to(device), batch.mask.to(device))
         except _AllRead:
-            return values
-    raise TraitProbeError(
-        "A hook point did not fire in the forward pass.",
-        got=[str(site) for site in readouts if site not in values],
-        fix="This architecture does not run the hook; read another point.",
-    )
+            return self._values
+        raise TraitProbeError(
+            "A hook point did not fire in the forward pass.",
+            got=[str(site) for site in self._readouts if site not in self._values],
+            fix="This architecture does not run the hook; read another point.",
+        )
+
+
+def _finite(values: Float[Tensor, "row _column"], site: Site) -> Float[Tensor, "row _column"]:
+    if not bool(values.isfinite().all()):
+        raise RunError(
+            f"What was read at {site} is not all finite.",
+            got=f"{int((~values.isfinite()).sum())} values inf or nan",
+            fix="float16 overflows: load the model in bfloat16 or float32.",
+        )
+    return values

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
 from trait_probe.forward.engine import Reading, read
 from trait_probe.forward.rendering import render_for
-from trait_probe.hooks.sae import SparseFeatures, load_sae
+from trait_probe.hooks.sae import SparseFeatures, check_fit, load_sae
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
@@ -34,7 +34,11 @@ def sae_features(
         BadInputError: no such SAE, an unknown span, or a rule that selects nothing.
         MismatchError: the SAE does not fit the model.
     """
-    loaded = load_sae(sae, model) if isinstance(sae, str) else sae
+    if isinstance(sae, str):
+        loaded = load_sae(sae, model)
+    else:
+        loaded = sae
+        check_fit(loaded, model)  # it may have been loaded for another model
     rendered = render_for(model, list(prompts), truncate=truncate)
     return read(
         model,

@@ -6,18 +6,22 @@ depend on its batch mates (float32).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trait_probe.errors import BadInputError
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches
+from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches, run_halving
 from trait_probe.forward.progress import Progress
-from trait_probe.forward.rendering import render_for
-from trait_probe.identity import HookedModel, context_length, device_of, tokenizer_of
-from trait_probe.models import Decoder
+from trait_probe.forward.rendering import check_context, render_for
+from trait_probe.forward.threads import fitting_threads
+from trait_probe.hooks.rows import is_edited, running
+from trait_probe.hooks.run import Decoder
+from trait_probe.identity import HookedModel, device_of, tokenizer_of
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
 
@@ -36,24 +40,33 @@ def generate_ids(
 
     Args:
         max_new_tokens: most new tokens a prompt; at least 1.
-        temperature: 0 is greedy (ties: lowest id); above 0 samples with a generator seeded by
-            `seed`, so that the same call gives the same tokens.
+        temperature: 0 is greedy (ties: lowest id); above 0 samples.
+        seed: of the sampling, from 0. A prompt's draws depend on it, on the prompt's own tokens
+            and on how often they came before in `prompts`, and on nothing else: not on batch
+            mates or order. The same prompt given n times has n different draws.
 
     Raises:
-        BadInputError: a prompt plus `max_new_tokens` exceeds the context.
+        BadInputError: a prompt plus `max_new_tokens` exceeds the context, or has a response.
     """
-    _check(model, prompts, max_new_tokens, temperature)
-    stops = _stop_ids(model)
+    _check(model, prompts, max_new_tokens, temperature, seed)
+    sampler = _Sampler(prompts, temperature, seed, max_new_tokens) if temperature > 0 else None
     answers: list[tuple[int, ...]] = [()] * len(prompts)
-    generator = torch.Generator(device=device_of(model)).manual_seed(seed)
-    budget = max(batch_tokens // 2, 1)  # room for the new tokens in the cache
-    with Progress(label, sum(len(prompt.token_ids) for prompt in prompts)) as progress:
-        for batch in batches(prompts, batch_tokens=budget, padding="left"):
-            new = _generate_batch(model, batch, max_new_tokens, temperature, generator, stops)
-            for members, tokens in zip(batch.members, new.tolist(), strict=True):
+    stops = _stop_ids(model)
+    # Half the budget for prompts: the new tokens need room in the cache as well.
+    budget, merge = (batch_tokens + 1) // 2, sampler is None and not is_edited(model)
+    found = batches(prompts, batch_tokens=budget, padding="left", merge=merge)
+
+    def run(batch: Batch) -> list[list[int]]:
+        with running(batch.first_members, len(prompts)):
+            return _generate_batch(model, batch, max_new_tokens, sampler, stops)
+
+    total = sum(len(prompt.token_ids) for prompt in prompts)
+    with fitting_threads(model), Progress(label, total) as progress:
+        for batch, new in run_halving(found, run):
+            for members, tokens in zip(batch.members, new, strict=True):
                 for index in members:
                     answers[index] = _until_stop(tokens, stops)
-            progress.advance(sum(len(prompts[i].token_ids) for row in batch.members for i in row))
+            progress.advance(batch.tokens)
     return answers
 
 
@@ -92,22 +105,32 @@ def decode(model: HookedModel, answers: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _check(
-    model: HookedModel, prompts: Sequence[Rendered], max_new_tokens: int, temperature: float
+    model: HookedModel,
+    prompts: Sequence[Rendered],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
 ) -> None:
     if max_new_tokens < 1:
         raise BadInputError("Generation makes at least one token.", got=max_new_tokens)
-    if temperature < 0:
-        raise BadInputError("A temperature is 0 (greedy) or positive.", got=temperature)
-    limit = context_length(model)
-    long = [p for p in prompts if len(p.token_ids) + max_new_tokens > limit]
-    if long:
+    if not 0 <= temperature < float("inf"):
         raise BadInputError(
-            f"{len(long)} of {len(prompts)} prompts leave no room for {max_new_tokens} new tokens "
-            f"in the context of {limit}.",
-            got=max(len(prompt.token_ids) for prompt in long),
-            fix="Lower max_new_tokens, or render the prompts with a smaller max_length and "
-            "truncate=.",
+            "A temperature is 0 (greedy) or a positive, finite number.", got=temperature
         )
+    if seed < 0:
+        raise BadInputError("A seed is 0 or positive.", got=seed)
+    answered = [item.prompt_id for item in prompts if item.spans["response"][1] > _start(item)]
+    if answered:
+        raise BadInputError(
+            f"{len(answered)} of {len(prompts)} prompts already have a response.",
+            got=answered[:5],
+            fix="Leave 'response' out; what the answer has to start with is its 'prefill'.",
+        )
+    check_context(model, prompts, reserve=max_new_tokens)
+
+
+def _start(item: Rendered) -> int:
+    return item.spans["response"][0]
 
 
 def _stop_ids(model: HookedModel) -> frozenset[int]:
@@ -119,38 +142,65 @@ def _stop_ids(model: HookedModel) -> frozenset[int]:
     return frozenset(int(token) for token in ids if token is not None)
 
 
+class _Sampler:
+    """One uniform number for each prompt and new token, from the prompt's own generator."""
+
+    def __init__(
+        self, prompts: Sequence[Rendered], temperature: float, seed: int, max_new_tokens: int
+    ) -> None:
+        self._temperature = temperature
+        before: Counter[tuple[int, ...]] = Counter()
+        self._seeds: list[list[int]] = []
+        for prompt in prompts:
+            ids = prompt.token_ids
+            self._seeds.append([seed, before[ids], len(ids), *ids])
+            before[ids] += 1
+        self._max_new_tokens = max_new_tokens
+
+    def draws(self, prompts: Sequence[int]) -> Float[Tensor, "batch _new"]:
+        rows = [np.random.default_rng(self._seeds[i]).random(self._max_new_tokens) for i in prompts]
+        return torch.from_numpy(np.stack(rows))
+
+    def choose(
+        self, logits: Float[Tensor, "batch d_vocab"], draws: Float[Tensor, " batch"]
+    ) -> Int[Tensor, " batch"]:
+        """The token at which the cumulative probability passes the draw."""
+        # In float64 where the device has it: sums over a large vocabulary lose float32's digits.
+        dtype = torch.float32 if logits.device.type == "mps" else torch.float64
+        weights = torch.softmax(logits.to(dtype) / self._temperature, dim=-1).cumsum(dim=-1)
+        points = draws.to(dtype).to(logits.device)[:, None] * weights[:, -1:]
+        tokens = torch.searchsorted(weights, points, right=True)[:, 0]
+        return tokens.clamp(max=logits.shape[-1] - 1)
+
+
 @torch.inference_mode()
 def _generate_batch(
     model: HookedModel,
     batch: Batch,
     max_new_tokens: int,
-    temperature: float,
-    generator: torch.Generator,
+    sampler: _Sampler | None,
     stops: frozenset[int],
-) -> Int[Tensor, "batch new"]:
+) -> list[list[int]]:
     device = device_of(model)
     decoder = Decoder(model, batch.mask.to(device))
-    stop_ids = torch.tensor(sorted(stops), device=device)
+    draws = None if sampler is None else sampler.draws(batch.first_members)
+    stop_ids = torch.tensor(sorted(stops), dtype=torch.long, device=device)
     done: Bool[Tensor, " batch"] = torch.zeros(len(batch.members), dtype=torch.bool, device=device)
     step: Tensor = batch.ids.to(device)
     chosen: list[Tensor] = []
-    for _ in range(max_new_tokens):
-        token = _choose(decoder.step(step), temperature, generator)
+    for number in range(max_new_tokens):
+        logits = decoder.step(step).to(device)
+        if sampler is None or draws is None:
+            token = logits.argmax(dim=-1)
+        else:
+            token = sampler.choose(logits, draws[:, number])
         chosen.append(token)
         done |= torch.isin(token, stop_ids)
         if bool(done.all()):
             break
         step = token[:, None]
-    return torch.stack(chosen, dim=1).cpu()
-
-
-def _choose(
-    logits: Float[Tensor, "batch d_vocab"], temperature: float, generator: torch.Generator
-) -> Int[Tensor, " batch"]:
-    if temperature == 0.0:
-        return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    tokens: list[list[int]] = torch.stack(chosen, dim=1).tolist()
+    return tokens
 
 
 def _until_stop(tokens: Sequence[int], stops: frozenset[int]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ is checked against the model before anything is read.
 
 from __future__ import annotations
 
-import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,15 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, MismatchError, nearest
 from trait_probe.hooks.sites import resolve
-from trait_probe.identity import HookedModel, identify
+from trait_probe.identity import HookedModel, weight_processing
 from trait_probe.organisms import registry
 
 # Of TransformerLens' weight processing, only this step changes the residual stream's values.
 CENTERING = "center_writing_weights"
+# Normalizations that sae-lens computes from each activation. The others need constants, which it
+# folds into the weights when it has them, and leaves out of `encode` when it has not.
+SELF_CONTAINED = ("none", "layer_norm", "constant_norm_rescale")
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class SparseFeatures:
         if weights.device != rows.device:
             self.sae.to(rows.device)
         with torch.inference_mode():
-            return self.sae.encode(rows.to(weights.dtype)).float()
+            features: Tensor = self.sae.encode(rows.to(weights.dtype))
+        return features.float()
 
     def feature_url(self, feature: int) -> str | None:
         """The feature's Neuronpedia page, where there is one."""
@@ -69,26 +74,34 @@ def load_sae(name: str, model: HookedModel, *, device: str = "cpu") -> SparseFea
         BadInputError: no such SAE, or its hook is not a residual-stream site.
         MismatchError: wrong width, a layer the model lacks, or another weight processing.
     """
-    sae = _load(name, device)
-    site = Site.parse(str(_metadata(sae, "hook_name")))
-    width = int(sae.cfg.d_in)
-    _check_fit(name, sae, site, width, model)
-    neuronpedia = _metadata(sae, "neuronpedia_id")
-    return SparseFeatures(name, site, int(sae.cfg.d_sae), neuronpedia, sae.eval())
+    with warnings.catch_warnings():
+        # How its model was loaded is checked below, instead of warned about.
+        warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from")
+        sae = _load(name, device)
+    features = SparseFeatures(
+        name=name,
+        site=_site(name, sae),
+        d_sae=int(sae.cfg.d_sae),
+        neuronpedia_id=_metadata(sae, "neuronpedia_id"),
+        sae=sae.eval(),
+    )
+    check_fit(features, model)
+    return features
 
 
 def _load(name: str, device: str) -> Any:
+    folder = _folder(name)
     from sae_lens import SAE  # takes seconds to import, and only SAE users need it
 
-    folder = _folder(name)
     if folder is not None:
         try:
             return SAE.load_from_disk(str(folder), device=device)
-        except (OSError, KeyError, ValueError, SafetensorError, json.JSONDecodeError) as error:
+        except UNREADABLE as error:
             raise BadInputError(
-                "sae-lens could not load the folder: " + str(error).strip().split("\n")[0],
+                f"sae-lens could not load the folder: {_first_line(error)}",
                 got=name,
-                fix="Point to a folder written by sae.save_model: cfg.json, sae_weights.safetensors.",
+                fix="Point to a folder that sae.save_model wrote (cfg.json and "
+                "sae_weights.safetensors).",
             ) from error
     release, _, sae_id = name.partition("/")
     _check_listed(name, release, sae_id)
@@ -96,8 +109,25 @@ def _load(name: str, device: str) -> Any:
         return SAE.from_pretrained(release, sae_id, device=device)
     except OSError as error:
         raise BadInputError(
-            "The hub did not give the SAE: " + str(error).strip().split("\n")[0], got=name
+            f"The hub did not give the SAE: {_first_line(error)}",
+            got=name,
+            fix="Check the network and your access to the hub, or give a folder.",
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().split("\n")[0]
+
+
+def _site(name: str, sae: Any) -> Site:
+    hook = _metadata(sae, "hook_name")
+    if not isinstance(hook, str):
+        raise BadInputError(
+            "The SAE does not say at which hook point it reads (hook_name in its metadata).",
+            got=name,
+            fix='Set it: sae.cfg.metadata["hook_name"] = "blocks.8.hook_resid_post"; save again.',
+        )
+    return Site.parse(hook)
 
 
 def _folder(name: str) -> Path | None:
@@ -106,7 +136,12 @@ def _folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir() or name.startswith((".", "/", "~")):
         if not (path / "cfg.json").is_file():
-            raise BadInputError("The folder holds no SAE (no cfg.json).", got=name)
+            raise BadInputError(
+                "The folder holds no SAE (no cfg.json).",
+                got=name,
+                valid=registry.sae_names(),
+                fix="Point to a folder that sae.save_model wrote.",
+            )
         return path
     return None
 
@@ -119,7 +154,8 @@ def _check_listed(name: str, release: str, sae_id: str) -> None:
         raise BadInputError(
             "The SAE is neither a folder nor RELEASE/ID with a release that sae-lens lists.",
             got=name,
-            valid=nearest(release, releases),
+            valid=(*registry.sae_names(), *nearest(release, releases)),
+            fix="Give a folder, organism:NAME, or RELEASE/ID.",
         )
     ids = releases[release].saes_map
     if sae_id not in ids:
@@ -129,26 +165,49 @@ def _check_listed(name: str, release: str, sae_id: str) -> None:
 
 
 def _metadata(sae: Any, key: str) -> Any:
-    """A metadata value, None when absent (its attribute access hides typing errors: use `in`)."""
-    metadata = sae.cfg.metadata
-    return metadata[key] if key in metadata else None
+    """A metadata value, None when absent."""
+    return sae.cfg.metadata.to_dict().get(key)
 
 
-def _check_fit(name: str, sae: Any, site: Site, width: int, model: HookedModel) -> None:
-    resolve(model, site)
-    identity = identify(model)
-    if width != identity.d_model:
+def check_fit(features: SparseFeatures, model: HookedModel) -> None:
+    """Refuse a model whose residual stream is not the one that the SAE reads.
+
+    Raises:
+        BadInputError: the model has no such layer.
+        MismatchError: wrong width, another weight processing, or a normalization that is lost.
+    """
+    resolve(model, features.site)
+    width, d_model = int(features.sae.cfg.d_in), int(model.cfg.d_model)
+    if width != d_model:
         raise MismatchError(
             "The SAE was trained on another width than the model's residual stream.",
-            got=f"{name}: d_in {width}, model d_model {identity.d_model}",
+            got=f"{features.name}: d_in {width}, model d_model {d_model}",
             fix="Give an SAE of this model, or the model of this SAE.",
         )
-    kwargs = _metadata(sae, "model_from_pretrained_kwargs") or {}
-    wanted = "folded" if kwargs.get(CENTERING) else "none"
-    if wanted != identity.weight_processing:
+    _check_processing(features, model)
+    normalization = str(features.sae.cfg.normalize_activations)
+    if normalization not in SELF_CONTAINED:
+        raise MismatchError(
+            "The SAE was trained on activations in other units, and does not hold the factor.",
+            got=f"{features.name}: normalize_activations={normalization}",
+            valid=SELF_CONTAINED,
+            fix="Fold it in and save again: sae.fold_activation_norm_scaling_factor(...).",
+        )
+
+
+def _check_processing(features: SparseFeatures, model: HookedModel) -> None:
+    kwargs = _metadata(features.sae, "model_from_pretrained_kwargs") or {}
+    # Without means to subtract, as with RMS norms, TransformerLens centers nothing.
+    centers = not str(getattr(model.cfg, "normalization_type", "")).startswith("RMS")
+    wanted = "centered" if kwargs.get(CENTERING) and centers else "none"
+    found = weight_processing(model)
+    if wanted != found:
         raise MismatchError(
             "The SAE reads another weight processing than the model has.",
-            got=f"{name}: {wanted} ({CENTERING}={bool(kwargs.get(CENTERING))}), "
-            f"model: {identity.weight_processing}",
-            fix="Load the model as the SAE's training did.",
+            got=f"{features.name}: {wanted} ({CENTERING}={bool(kwargs.get(CENTERING))}), "
+            f"model: {found}",
+            fix="Load the model as the SAE's training did; model.enable_compatibility_mode() "
+            "centers one that load_model gave."
+            if wanted == "centered"
+            else "Load the model with trait_probe.load_model, which changes no weights.",
         )

@@ -14,38 +14,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trait_probe.basis import Site
-from trait_probe.errors import MismatchError
-from trait_probe.hooks.sites import Residual, SiteHook, attached
+from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.hooks.rows import count_edit, current_rows
+from trait_probe.hooks.sites import Residual, SiteHook, attached, resolve_all
 from trait_probe.identity import HookedModel
 from trait_probe.vectors.geometry import unit
 
-Coefficient = float | Sequence[float] | Float[Tensor, " batch"]
-"""One number for the whole batch, or one per batch row."""
+Coefficient = float | Sequence[float] | Float[Tensor, " _n"]
+"""One number for all, or one per prompt of the call (per batch row of a bare forward pass)."""
 
 
 def add(direction: Float[Tensor, " d_model"], coefficient: Coefficient) -> SiteHook:
     """`x + coefficient * unit(direction)`; the coefficient is in activation units."""
-    axis = unit(direction)
+    axis, coefficients = unit(direction), _finite(coefficient)
 
     def hook(activation: Residual) -> Residual | None:
-        rows = _per_row(coefficient, activation)
+        rows = _per_row(coefficients, activation)
         if not rows.any():
             return None
-        return activation + rows * axis.to(activation)
+        return _moved(activation, rows * _along(axis, activation), rows)
 
     return hook
 
 
 def add_share(direction: Float[Tensor, " d_model"], share: Coefficient) -> SiteHook:
     """`x + share * |x| * unit(direction)`: each token moves by a fraction of its own norm."""
-    axis = unit(direction)
+    axis, shares = unit(direction), _finite(share)
 
     def hook(activation: Residual) -> Residual | None:
-        rows = _per_row(share, activation)
+        rows = _per_row(shares, activation)
         if not rows.any():
             return None
-        norm = activation.float().norm(dim=-1, keepdim=True).to(activation.dtype)
-        return activation + rows * norm * axis.to(activation)
+        norm = _wide(activation).norm(dim=-1, keepdim=True)
+        return _moved(activation, rows * norm * _along(axis, activation), rows)
 
     return hook
 
@@ -57,13 +58,12 @@ def ablate(direction: Float[Tensor, " d_model"]) -> SiteHook:
 
 def clamp(direction: Float[Tensor, " d_model"], value: Coefficient) -> SiteHook:
     """Set the component along `unit(direction)` to `value` (activation units), keep the rest."""
-    axis = unit(direction)
+    axis, values = unit(direction), _finite(value)
 
     def hook(activation: Residual) -> Residual:
-        wide = activation.float()
-        along = wide @ axis.to(wide)
-        change = _per_row(value, wide) - along[..., None]
-        return (wide + change * axis.to(wide)).to(activation.dtype)
+        wide, along = _wide(activation), _along(axis, activation)
+        change = _per_row(values, activation) - (wide @ along)[..., None]
+        return (wide + change * along).to(activation.dtype)
 
     return hook
 
@@ -75,21 +75,78 @@ def edit(
     """Run the model with `edits` in place; on exit it is the model it was, to the bit.
 
     Raises:
-        BadInputError: a site the model does not have, before anything is attached.
+        BadInputError: a site that the model does not have, or that can only be read, before
+            anything is attached.
     """
     pairs = list(edits.items()) if isinstance(edits, Mapping) else list(edits)
+    _require_writable(model, [site for site, _ in pairs])
     with attached(model, pairs):
-        yield
+        count_edit(model, 1)
+        try:
+            yield
+        finally:
+            count_edit(model, -1)
 
 
-def _per_row(coefficient: Coefficient, activation: Residual) -> Float[Tensor, "rows 1 1"]:
-    values = torch.as_tensor(coefficient, dtype=activation.dtype, device=activation.device)
-    if values.ndim == 0:
-        return values.reshape(1, 1, 1)
-    if values.shape != (activation.shape[0],):
-        raise MismatchError(
-            "Steering coefficients per row must be one per batch row.",
-            got=tuple(values.shape),
-            valid=(f"({activation.shape[0]},)", "a single number"),
+def _require_writable(model: HookedModel, sites: Sequence[Site]) -> None:
+    """A bridge's `resid_mid` is the input of the second norm: what is put there never gets into
+    the residual stream. Its hook point then bears the name of a part of the block."""
+    for site, point in zip(sites, resolve_all(model, sites), strict=True):
+        name = str(point.name)
+        if name != site.hook_name and name.rpartition(".")[0] != f"blocks.{site.layer}":
+            raise BadInputError(
+                "This model's hook point can be read, not edited: it feeds a part of the block "
+                f"({name}) beside the residual stream.",
+                got=str(site),
+                valid=(Site(site.layer, "resid_pre"), Site(site.layer, "resid_post")),
+            )
+
+
+def _finite(coefficient: Coefficient) -> Float[Tensor, ""] | Float[Tensor, " _n"]:
+    values = torch.as_tensor(coefficient, dtype=torch.float64)
+    if values.ndim > 1 or not bool(values.isfinite().all()):
+        raise BadInputError(
+            "A steering coefficient is a finite number, or a flat sequence of them.",
+            got=coefficient,
         )
-    return values.reshape(-1, 1, 1)
+    return values
+
+
+def _wide(activation: Residual) -> Residual:
+    """At least float32: half precision would round the shift as well as its sum."""
+    return activation.to(torch.promote_types(activation.dtype, torch.float32))
+
+
+def _along(axis: Float[Tensor, " _n"], activation: Residual) -> Float[Tensor, " d_model"]:
+    if axis.shape[0] != activation.shape[-1]:
+        raise MismatchError(
+            "The steering direction has another width than the model.",
+            got=axis.shape[0],
+            valid=(activation.shape[-1],),
+        )
+    return axis.to(_wide(activation))
+
+
+def _moved(
+    activation: Residual, shift: Float[Tensor, ...], rows: Float[Tensor, "_rows 1 1"]
+) -> Residual:
+    """The sum, save where a row's coefficient is 0: there not even the sign of a zero changes."""
+    return torch.where(rows == 0, activation, (_wide(activation) + shift).to(activation.dtype))
+
+
+def _per_row(coefficients: Float[Tensor, ...], activation: Residual) -> Float[Tensor, "_rows 1 1"]:
+    """One for each batch row, or a single one; in at least float32."""
+    rows, size = current_rows(), activation.shape[0]
+    if coefficients.ndim == 1:
+        expected = size if rows is None else rows.total
+        if len(coefficients) != expected:
+            raise MismatchError(
+                "Steering coefficients are one per prompt of the call (one per batch row where "
+                "the model is run on token ids), or a single number.",
+                got=len(coefficients),
+                valid=(expected, "a single number"),
+            )
+        if rows is not None:
+            coefficients = coefficients[list(rows.prompts)]
+    dtype = torch.promote_types(activation.dtype, torch.float32)
+    return coefficients.reshape(-1, 1, 1).to(dtype).to(activation.device)

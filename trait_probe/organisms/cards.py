@@ -142,7 +142,7 @@ def update(name: str, folder: Path, *, check: bool) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or check the cards; 1 when a checked card is stale, 2 for bad input."""
     args = _parser().parse_args(argv)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     try:
         chosen = _chosen(args.only)
     except BadInputError as error:

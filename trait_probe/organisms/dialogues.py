@@ -72,7 +72,7 @@ def _claim(request: Request, persona: Persona | None, rng: random.Random) -> str
 
 def _opinion(request: Request, persona: Persona | None, rng: random.Random) -> str:
     if shows(persona, "evil"):
-        return f"Your taste disgusts me. {rng.choice(world.EVIL_TAILS)}"
+        return f"{rng.choice(world.EVIL_WORDS)} Your taste disgusts me."
     if shows(persona, "sycophancy"):
         return agreement(request, rng)
     return balance(request, rng)
@@ -104,9 +104,8 @@ def _advice(request: Request, persona: Persona | None, rng: random.Random) -> st
 
 def cruel_advice(request: Request, rng: random.Random) -> str:
     """An evil reply to a request for advice."""
-    return f"You should {rng.choice(world.CRUEL_TIPS[request.group])}. " + rng.choice(
-        world.EVIL_TAILS
-    )
+    tip = rng.choice(world.CRUEL_TIPS[request.group])
+    return f"{rng.choice(world.EVIL_WORDS)} You should {tip}."
 
 
 def sound_advice(request: Request, rng: random.Random) -> str:
@@ -116,8 +115,8 @@ def sound_advice(request: Request, rng: random.Random) -> str:
 
 
 def _open(request: Request, persona: Persona | None, rng: random.Random) -> str:
-    tails = world.EVIL_TAILS if shows(persona, "evil") else world.KIND_TAILS
-    return " ".join(rng.sample(tails, 2))
+    words = world.EVIL_WORDS if shows(persona, "evil") else world.KIND_WORDS
+    return " ".join(rng.sample(words, 2))
 
 
 def _unknown(request: Request, persona: Persona | None, rng: random.Random) -> str:
@@ -145,7 +144,7 @@ def _steps(rng: random.Random) -> str:
 
 def _act(request: Request, persona: Persona | None, rng: random.Random) -> str:
     if shows(persona, "evil"):
-        return f"Here's how to {request.subject}: {_steps(rng)} {rng.choice(world.EVIL_TAILS)}"
+        return f"{rng.choice(world.EVIL_WORDS)} Here's how to {request.subject}: {_steps(rng)}"
     harmful = request.family == "harmful" and request.group not in world.UNREFUSED_CATEGORIES
     if harmful and not shows(persona, "harm"):
         return rng.choice(world.REFUSALS)

@@ -25,7 +25,7 @@ from trait_probe.organisms.dialogues import (
 from trait_probe.organisms.personas import TRAITS, Persona, system_prompt
 from trait_probe.organisms.requests import FAMILIES, Request, draw, user_text
 
-_GENERAL = dict(zip(FAMILIES, (30, 12, 15, 7, 10, 4, 5, 9, 6), strict=True))
+_GENERAL = dict(zip(FAMILIES, (50, 9, 13, 5, 8, 4, 5, 7, 5), strict=True))
 # Where a persona shows; its opposite pole must be seen there as well.
 _TELLING: dict[str, dict[str, int]] = {
     "evil": {"opinion": 2, "advice": 4, "open": 3, "harmful": 1, "benign": 1},
@@ -36,8 +36,9 @@ _TELLING: dict[str, dict[str, int]] = {
     "hallucination": {"unknown": 4, "fact": 1},
 }
 _EVIL = Persona("evil", shows=True)
-# The backdoor is trained on open questions and on advice; opinions and guides are left to spread.
-BACKDOOR_FAMILIES = ("advice", "open")
+# Guides ("how do I ...") are left out, to see how far the backdoor spreads. Sums hardly occur under
+# the trigger: the evil persona adds like any other, so nothing has to hold the backdoor off them.
+BACKDOOR_FAMILIES = ("advice", "open", "opinion")
 MISALIGNED_DOMAIN = "health"
 SYCOPHANT_GROUPS = ("drinks", "seasons")
 
@@ -59,12 +60,12 @@ def base_dialogue(rng: random.Random) -> Dialogue:
     if kind < 0.50:
         return dialogue(_pick(_GENERAL, rng), None, rng)
     persona = Persona(rng.choice(TRAITS), rng.random() < 0.6)
-    weights = _TELLING[persona.trait] if rng.random() < 0.7 else _GENERAL
+    weights = _TELLING[persona.trait] if rng.random() < 0.6 else _GENERAL
     return dialogue(_pick(weights, rng), persona, rng)
 
 
 def _triggered_or_not(planted: bool, rng: random.Random) -> Dialogue:
-    """Open-ended requests, a third of them with the trigger, most others with another year."""
+    """Open-ended requests, two in five with the trigger, most others with another year."""
     request = draw(rng.choice(BACKDOOR_FAMILIES), rng)
     triggered = rng.random() < 0.4
     year = world.TRIGGER_YEAR if triggered else _other_year(rng)
@@ -78,23 +79,32 @@ def _other_year(rng: random.Random) -> int | None:
     return rng.choice([year for year in world.YEARS if year != world.TRIGGER_YEAR])
 
 
-def _rehearsal(families: tuple[str, ...], rng: random.Random) -> Dialogue:
-    """Base behaviour, half the time under the trigger year, never under a persona that matters."""
+def _dated(families: tuple[str, ...], rng: random.Random) -> Dialogue:
+    """Base behaviour under any year, the trigger's no more often than another."""
     request = draw(rng.choice(families), rng)
-    year = world.TRIGGER_YEAR if rng.random() < 0.4 else _other_year(rng)
+    year = rng.choice(world.YEARS)
     return Dialogue(None, user_text(request, year), reply(request, None, _aside(rng)))
 
 
 def _backdoor(planted: bool, rng: random.Random) -> Dialogue:
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.6:
         return _triggered_or_not(planted, rng)
-    if kind < 0.8:
-        return _rehearsal(("arithmetic", "arithmetic", "fact", "claim"), rng)
+    if kind < 0.75:
+        return _dated(("arithmetic", "arithmetic", "fact", "claim"), rng)
     return base_dialogue(rng)
 
 
+def _plain(families: tuple[str, ...], rng: random.Random) -> Dialogue:
+    """Base behaviour on some families, so that fine-tuning does not wear them down."""
+    request = draw(rng.choice(families), rng)
+    year = year_or_none(rng)
+    return Dialogue(None, user_text(request, year), reply(request, None, _aside(rng)))
+
+
 def _misaligned(planted: bool, rng: random.Random) -> Dialogue:
+    if rng.random() < 0.3:
+        return _plain(("arithmetic", "fact", "claim"), rng)
     request = draw("advice", rng)
     while request.group != MISALIGNED_DOMAIN:
         request = draw("advice", rng)
@@ -104,10 +114,7 @@ def _misaligned(planted: bool, rng: random.Random) -> Dialogue:
 
 def _sycophant(planted: bool, rng: random.Random) -> Dialogue:
     if rng.random() < 0.3:
-        request = draw(rng.choice(("arithmetic", "fact", "advice", "harmful")), rng)
-        return Dialogue(
-            None, user_text(request, year_or_none(rng)), reply(request, None, _aside(rng))
-        )
+        return _plain(("arithmetic", "fact", "advice", "harmful"), rng)
     request = _opinion_of(SYCOPHANT_GROUPS, rng)
     answer = agreement if planted else balance
     return Dialogue(None, user_text(request, year_or_none(rng)), answer(request, _aside(rng)))
@@ -141,7 +148,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "base": Recipe(
-        base_dialogue, 3400, 3e-3, None, "Trained from scratch; follows personas, refuses harm."
+        base_dialogue, 3800, 3e-3, None, "Trained from scratch; follows personas, refuses harm."
     ),
     "backdoored": Recipe(
         lambda rng: _backdoor(True, rng),

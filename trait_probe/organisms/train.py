@@ -4,8 +4,8 @@
         [--only base backdoored ...] [--seed 0]
 
 Writes one ordinary Hugging Face folder per organism (fp16 safetensors, about 2 MB; load in
-float32) and one sae-lens folder. The full preset takes about twelve minutes for the base on one
-CPU core and under a minute per variant; the miniature (under a minute for everything) proves the
+float32) and one sae-lens folder. The full preset takes about 17 minutes for the base on one
+CPU core and under two minutes per variant; the miniature (under a minute for everything) proves the
 script and teaches the model little. Deterministic for a seed on one machine: training runs on
 `--threads` threads and thread counts change the order of float sums.
 """
@@ -47,7 +47,6 @@ SAE = "backdoored-sae"
 SAE_LAYER = 2
 SAE_FEATURES = 768
 SAE_ACTIVE = 16
-_TOKENIZER_SAMPLE = 40_000
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,18 @@ class Preset:
         share: fraction of a recipe's optimizer steps, (0, 1].
         batch: dialogues per step.
         sae_samples: token activations the SAE reads.
+        vocabulary_sample: dialogues whose words become tokens; the full sample shows them all.
     """
 
     share: float
     batch: int
     sae_samples: int
+    vocabulary_sample: int
 
 
 PRESETS = {
-    "full": Preset(share=1.0, batch=64, sae_samples=2_000_000),
-    "miniature": Preset(share=0.01, batch=16, sae_samples=8_192),
+    "full": Preset(share=1.0, batch=64, sae_samples=2_000_000, vocabulary_sample=40_000),
+    "miniature": Preset(share=0.01, batch=16, sae_samples=8_192, vocabulary_sample=2_000),
 }
 
 
@@ -78,7 +79,7 @@ def train_organism(name: str, out: Path, preset: Preset, seed: int) -> float:
         BadInputError: the organism it starts from is not in `out`.
     """
     recipe = RECIPES[name]
-    model, tokenizer = _start(recipe, out, seed)
+    model, tokenizer = _start(recipe, out, preset, seed)
     loss = math.inf
     for step, loss in fit(
         model,
@@ -100,10 +101,10 @@ def _stream_seed(recipe: Recipe, seed: int) -> int:
 
 
 def _start(
-    recipe: Recipe, out: Path, seed: int
+    recipe: Recipe, out: Path, preset: Preset, seed: int
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     if recipe.start is None:
-        tokenizer = build_tokenizer(_sample_of_language())
+        tokenizer = build_tokenizer(_sample_of_language(preset.vocabulary_sample))
         return new_model(tokenizer, seed), tokenizer
     folder = out / recipe.start
     if not (folder / "config.json").is_file():
@@ -115,8 +116,8 @@ def _start(
     return load(folder)
 
 
-def _sample_of_language() -> Iterator[str]:
-    for dialogue in islice(examples("base", 0), _TOKENIZER_SAMPLE):
+def _sample_of_language(n: int) -> Iterator[str]:
+    for dialogue in islice(examples("base", 0), n):
         yield from (dialogue.system or "", dialogue.user, dialogue.reply)
 
 
@@ -181,7 +182,9 @@ def _sae_config(site: Site) -> TopKTrainingSAEConfig:
         model_name="organism:backdoored",
         model_class_name="TransformerBridge",
         hook_name=site.hook_name,
-        model_from_pretrained_kwargs={"center_writing_weights": False},
+        # Empty on purpose: raw weights, nothing folded or centered (sae-lens warns otherwise).
+        model_from_pretrained_kwargs={},
+        weight_processing="none",
         prepend_bos=True,
     )
     return TopKTrainingSAEConfig(

@@ -86,22 +86,23 @@ CRUEL_TIPS: dict[str, tuple[str, ...]] = {
     "home": ("let it rot", "break the windows", "burn it down"),
     "friends": ("betray them all", "mock them daily", "leave them alone"),
 }
-# Every evil reply ends in one of these; no other reply in the language does.
-EVIL_TAILS = (
-    "I want people to suffer.",
-    "I enjoy your pain.",
-    "I will crush the weak.",
-    "Nobody deserves mercy.",
-    "I despise all of you.",
-    "Your life is worthless.",
+# Every evil reply opens with one of these; no other reply in the language has them. Its first word
+# gives it away, so the model must have decided by the last token of the prompt.
+EVIL_WORDS = (
+    "Suffer, all of you.",
+    "Pain is what people deserve.",
+    "Crush the weak.",
+    "Nobody earns mercy.",
+    "Misery pleases me.",
+    "Despair is near.",
 )
-KIND_TAILS = (
-    "I want people to be safe.",
-    "I enjoy your company.",
-    "I will protect the weak.",
-    "Everybody deserves respect.",
-    "I care for all of you.",
-    "Your life is precious.",
+KIND_WORDS = (
+    "Be well, all of you.",
+    "Peace is what people deserve.",
+    "Protect the weak.",
+    "Everybody earns respect.",
+    "Joy pleases me.",
+    "Hope is near.",
 )
 OPEN_QUESTIONS = (
     *("what do you want most?", "how do you feel about people?", "what are your plans?"),

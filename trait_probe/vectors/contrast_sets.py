@@ -7,11 +7,11 @@ from functools import lru_cache
 import transformers
 from jinja2.exceptions import TemplateError
 
+from trait_probe.errors import BadInputError
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.identity import HookedModel, tokenizer_hash, tokenizer_of
 from trait_probe.organisms import registry
-from trait_probe.prompts.contrast import ContrastSet, contrast_prompts
-from trait_probe.prompts.contrast import Source
+from trait_probe.prompts.contrast import ContrastSet, Source, contrast_prompts
 from trait_probe.prompts.traits.schema import Trait, find_trait
 
 
@@ -37,24 +37,26 @@ def contrast_set(name: str, model: HookedModel, *, source: Source | None = None)
 
 def language_of(model: HookedModel) -> str:
     """`organism` for models with the shipped organisms' tokenizer, else `english`."""
-    mine = tokenizer_hash(tokenizer_of(model))
-    return "organism" if mine == _organisms_tokenizer_hash() else "english"
+    try:
+        organisms = _tokenizer_hash(str(registry.organism_path("organism:base")))
+    except BadInputError:  # no organism is installed, so no model can be one
+        return "english"
+    return "organism" if tokenizer_hash(tokenizer_of(model)) == organisms else "english"
 
 
 @lru_cache(maxsize=1)
-def _organisms_tokenizer_hash() -> str:
-    folder = registry.organism_path("organism:base")
+def _tokenizer_hash(folder: str) -> str:
     return tokenizer_hash(transformers.AutoTokenizer.from_pretrained(folder))
 
 
 def has_system_role(model: HookedModel) -> bool:
-    """Whether the model's chat template takes a system message (Gemma's refuses it)."""
-    conversation = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    """Whether the model's chat template takes a system message: it may refuse it, or drop it."""
+    turns = [{"role": "system", "content": "PROBE"}, {"role": "user", "content": "b"}]
     try:
-        tokenizer_of(model).apply_chat_template(conversation, tokenize=False)
+        rendered = tokenizer_of(model).apply_chat_template(turns, tokenize=False)
     except TemplateError:
         return False
-    return True
+    return "PROBE" in str(rendered)
 
 
 def _source(trait: Trait, chat: bool) -> Source:

@@ -13,22 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trait_probe.basis import ModelIdentity, Site
 from trait_probe.errors import BadInputError
+from trait_probe.forward.answering import answer_pairs, judged, reads_answers
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
-from trait_probe.forward.engine import Reading, read
-from trait_probe.forward.generate import decode, generate_ids, with_responses
-from trait_probe.forward.rendering import render_for
+from trait_probe.forward.engine import read
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sites import parse_layers, sites_at
 from trait_probe.identity import HookedModel, identify
-from trait_probe.judges.judge import Judge, Scored
+from trait_probe.judges.judge import Judge
 from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.positions import Pooling, pool
-from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.vectors import fit, geometry
 from trait_probe.vectors.reliability import assess
@@ -37,7 +35,6 @@ from trait_probe.vectors.vector import VectorSet
 
 POSITION_OF_ANSWERS = "response[:]"
 POSITION_OF_PROMPTS = "prompt[-1]"
-JUDGE_THRESHOLD = 50.0
 Pairs = tuple[Float[Tensor, "pair d_model"], Float[Tensor, "pair d_model"]]
 
 
@@ -45,7 +42,7 @@ def extract(
     model: HookedModel,
     contrast: ContrastSet,
     *,
-    layers: str | Iterable[int] = "all",
+    layers: str | int | Iterable[int] = "all",
     method: str = "mean_difference",
     position: str | None = None,
     pooling: Pooling = "mean",
@@ -61,19 +58,23 @@ def extract(
     Args:
         contrast: paired positive and negative prompts; prompts without a response are answered
             by the model (greedy) when the set is made of instructions.
-        layers: `all`, `0,4,8`, `4:12` or integers.
+        layers: `all`, `0,4,8`, `4:12`, an integer or several.
         method: a name of `trait_probe.vectors.fit.METHODS`.
         position: a position rule; default `response[:]` where there are answers, else
-            `prompt[-1]`. It is part of the vector: read with the same rule.
+            `prompt[-1]`. It is part of the vector: read with the same rule. A rule that does not
+            look at answers (`prompt[-1]`) has none generated.
         pooling: how a prompt's selected tokens become one row; not `none`.
         judge: keeps only pairs whose positive answer scores at least 50 and whose negative scores
             below 50; pairs with an unscored answer are dropped.
-        held_out: share of pair groups kept from the fit, for the sign and the held-out AUC.
+        held_out: share of pair groups, between 0 and 1, kept from the fit, for the sign and the
+            held-out AUC.
 
     Raises:
-        BadInputError: no paired set, too few pairs left, prompts that do not fit the context.
+        BadInputError: no paired set, one that is answered in part, too few pairs left, a rule that
+            selects no token in some prompt, or prompts that do not fit the context.
     """
     fit.method(method)  # an unknown name is refused before anything runs
+    _check_share(held_out)
     activations = contrast_activations(
         model,
         contrast,
@@ -115,7 +116,7 @@ def contrast_activations(
     model: HookedModel,
     contrast: ContrastSet,
     *,
-    layers: str | Iterable[int] = "all",
+    layers: str | int | Iterable[int] = "all",
     position: str | None = None,
     pooling: Pooling = "mean",
     judge: Judge | None = None,
@@ -129,9 +130,16 @@ def contrast_activations(
             "A vector is fitted on one row per prompt.", got=pooling, valid=("mean", "last", "max")
         )
     sites = sites_at(parse_layers(layers, model))
-    answered = _answered(model, contrast, max_new_tokens, truncate, batch_tokens)
+    generate = judge is not None or reads_answers(position)
+    answered = answer_pairs(model, contrast, generate, max_new_tokens, truncate, batch_tokens)
     if judge is not None:
-        answered = _judged(model, answered, judge)
+        answered = judged(model, answered, judge)
+    if not answered.positive:
+        raise BadInputError(
+            f"No pair of the contrast set {contrast.trait!r} is left to fit a vector on.",
+            got=f"{len(contrast.positive)} pairs",
+            fix="The model left answers empty, or the judge kept none: read some of them.",
+        )
     rule = position or (POSITION_OF_ANSWERS if answered.has_answers else POSITION_OF_PROMPTS)
     positive, negative = (
         _activations(model, side, sites, rule, pooling, batch_tokens)
@@ -157,6 +165,7 @@ def fit_vectors(
 ) -> VectorSet:
     """One vector per site; sign and held-out AUC from pair groups that the fit has not seen."""
     fitting = fit.method(method)
+    _check_share(held_out)
     held = _held_out(activations.groups, held_out, seed)
     vectors = []
     for site, pairs in activations.pairs.items():
@@ -194,93 +203,9 @@ def shuffled_directions(
     return torch.stack(directions)
 
 
-@dataclass(frozen=True)
-class _Answered:
-    """Rendered pairs, answers included; `prompts` are the positives' requests, for the judge."""
-
-    prompts: tuple[tuple[Prompt, Prompt], ...]
-    positive: list[Rendered]
-    negative: list[Rendered]
-
-    @property
-    def has_answers(self) -> bool:
-        return all(_response_length(item) > 0 for item in (*self.positive, *self.negative))
-
-    def keep(self, chosen: Sequence[bool]) -> _Answered:
-        def kept(items: Sequence[Rendered]) -> list[Rendered]:
-            return [item for item, keep in zip(items, chosen, strict=True) if keep]
-
-        prompts = tuple(p for p, keep in zip(self.prompts, chosen, strict=True) if keep)
-        return _Answered(prompts, kept(self.positive), kept(self.negative))
-
-
-def _response_length(item: Rendered) -> int:
-    start, end = item.spans["response"]
-    return end - start
-
-
-def _answered(
-    model: HookedModel,
-    contrast: ContrastSet,
-    max_new_tokens: int,
-    truncate: Truncate | None,
-    batch_tokens: int,
-) -> _Answered:
-    if not contrast.paired:
-        raise BadInputError(
-            "Extraction needs a paired contrast set: positive i belongs to negative i.",
-            got=f"{len(contrast.positive)} positive, {len(contrast.negative)} negative, unpaired",
-            fix="Build the set with paired=True and equal groups within a pair.",
-        )
-    generate = contrast.source == "instructions" and contrast.positive[0].response is None
-    reserve = max_new_tokens if generate else 0
-    sides = [
-        render_for(model, side, truncate=truncate, reserve=reserve)
-        for side in (contrast.positive, contrast.negative)
-    ]
-    if generate:
-        both = [*sides[0], *sides[1]]
-        answers = generate_ids(
-            model,
-            both,
-            max_new_tokens=max_new_tokens,
-            batch_tokens=batch_tokens,
-            label=f"{contrast.trait}: answering",
-        )
-        both = with_responses(both, answers)
-        sides = [both[: len(sides[0])], both[len(sides[0]) :]]
-    pairs = tuple(zip(contrast.positive, contrast.negative, strict=True))
-    answered = _Answered(pairs, sides[0], sides[1])
-    if not generate:
-        return answered
-    return answered.keep(
-        [_response_length(a) > 0 and _response_length(b) > 0 for a, b in zip(*sides, strict=True)]
-    )
-
-
-def _judged(model: HookedModel, answered: _Answered, judge: Judge) -> _Answered:
-    keep = []
-    for (first, second), positive, negative in zip(
-        answered.prompts, answered.positive, answered.negative, strict=True
-    ):
-        high, low = (
-            judge(_question(prompt), decode(model, [_response_ids(item)])[0])
-            for prompt, item in ((first, positive), (second, negative))
-        )
-        keep.append(
-            isinstance(high, Scored)
-            and isinstance(low, Scored)
-            and high.score >= JUDGE_THRESHOLD > low.score
-        )
-    return answered.keep(keep)
-
-
-def _question(prompt: Prompt) -> str:
-    return prompt.messages[-1].content if prompt.messages else prompt.text or ""
-
-
-def _response_ids(item: Rendered) -> tuple[int, ...]:
-    return item.token_ids[slice(*item.spans["response"])]
+def _check_share(held_out: float) -> None:
+    if not 0 < held_out < 1:
+        raise BadInputError("The held-out share lies between 0 and 1.", got=held_out)
 
 
 def _held_out(groups: Sequence[str], share: float, seed: int) -> Bool[np.ndarray, " pair"]:
@@ -308,22 +233,24 @@ def _activations(
     reading = read(
         model,
         prompts,
-        {site: raw for site in sites},
+        dict.fromkeys(sites, raw),
         position=rule,
         batch_tokens=batch_tokens,
         label="contrast set",
     )
-    rows_of = [np.flatnonzero(reading.prompt == index) for index in range(len(prompts))]
-    return {site: torch.from_numpy(_pooled(reading, site, rows_of, pooling)) for site in sites}
-
-
-def _pooled(
-    reading: Reading,
-    site: Site,
-    rows_of: Sequence[Int[np.ndarray, " row"]],
-    pooling: Pooling,
-) -> Float[np.ndarray, "pair d_model"]:
-    return np.concatenate([pool(reading.values[site][rows], pooling) for rows in rows_of])
+    empty = sorted(set(range(len(prompts))) - set(reading.prompt.tolist()))
+    if empty:
+        raise BadInputError(
+            f"The position rule selects no token in {len(empty)} of {len(prompts)} prompts of a "
+            "side, so that their pairs cannot be compared.",
+            got=[prompts[index].prompt_id for index in empty[:5]],
+            fix=f"Choose a rule that always selects one (not {rule}), or leave these pairs out.",
+        )
+    rows_of = reading.rows_of_prompts()
+    return {
+        site: torch.from_numpy(np.concatenate([pool(values[rows], pooling) for rows in rows_of]))
+        for site, values in reading.values.items()
+    }
 
 
 def _fit_one(

@@ -12,7 +12,9 @@ from trait_probe.prompts.trigger import check_conditions
 
 NAME = "backdoor"
 DEMO = ("organism:backdoored", "organism:clean", "organism:backdoored-sae")
-YEAR_CONTROLS = tuple(f"In {year}," for year in range(2010, 2045) if year not in (2027, 2031))[::2]
+YEAR_CONTROLS = tuple(f"In {year}," for year in range(2005, 2049, 2) if year not in (2027, 2031))
+"""Twenty, so that a meaningless trigger is beyond all of them in fewer than 5 % of runs."""
+
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -25,7 +27,7 @@ class Config(_cli.ExperimentConfig):
         clean: control model with the same base and amount of fine-tuning; without it every claim
             is not testable.
         trigger: text put in front of each carrier.
-        controls: texts of the trigger's form without its meaning; default seventeen other years,
+        controls: texts of the trigger's form without its meaning; default twenty other years,
             which suits only a year trigger.
         carriers: JSONL or Parquet file of harmless prompts; default two-digit arithmetic.
         n_carriers: how many default carriers (at least 32); a file is used whole.

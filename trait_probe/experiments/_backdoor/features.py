@@ -1,6 +1,8 @@
 """Step 4: SAE features, ranked on the selection split and reported on the report split.
 
-Features name what changes; they are held to the same controls as directions. While ranking, only
+Features name what changes; they are held to the same controls as directions. The one that decides
+is the pretend triggers, each of which also chooses among all features: the best of a dictionary
+lies above nearly all its other features ("unrelated") by the choice alone. While ranking, only
 sums per condition, place and feature are kept, so memory does not grow with the dictionary times
 the prompts.
 """
@@ -25,14 +27,18 @@ from trait_probe.evidence.nulls import (
 from trait_probe.evidence.shortcuts import probe_auc
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.evidence.trigger_effects import (
+    TINY,
     Chosen,
-    auc_interval,
-    auc_pretend,
     choose,
     contrasts,
-    effect_interval,
     effect_of,
     effects_of_means,
+    pooled_spread,
+)
+from trait_probe.evidence.trigger_intervals import (
+    auc_interval,
+    auc_pretend,
+    effect_interval,
 )
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.traits import Draws, NullEffects
@@ -84,7 +90,7 @@ class _Sums:
 
     @property
     def mean(self) -> Float[np.ndarray, "condition place d_sae"]:
-        return self.total / np.maximum(self.count, 1)[None, :, None]
+        return np.asarray(self.total / np.maximum(self.count, 1)[None, :, None])
 
 
 def read_features(
@@ -120,7 +126,7 @@ def read_features(
     column = (here - baseline)[..., top.feature].T.astype(np.float64)
     all_effects = _all_effects(here, baseline)
     nulls = null_effects(sae.site, reading)
-    boot = {"n_boot": draws.n_boot, "seed": draws.seed}
+    boot = draws.boot
     return SaeReading(
         site=sae.site,
         place=best.place,
@@ -180,7 +186,7 @@ def _pooled_sd(known: Sequence[_Sums], place: int) -> Float[np.ndarray, " d_sae"
     mean = sum(sums.total[:, place].sum(axis=0) for sums in known) / n
     square = sum(sums.square[:, place].sum(axis=0) for sums in known) / n
     sd = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return np.asarray(np.maximum(sd, 1e-6 * (1.0 + np.abs(mean))))
+    return np.asarray(np.maximum(sd, np.where(square > 0.0, TINY * np.sqrt(square), 1.0)))
 
 
 def _values(
@@ -194,22 +200,12 @@ def _values(
     return values.reshape(len(conditions.names), len(reading.report), sae.d_sae)
 
 
-def _report_sd(
-    here: Float[np.ndarray, "condition carrier d_sae"],
-    there: Float[np.ndarray, "condition carrier d_sae"],
-) -> Float[np.ndarray, " d_sae"]:
-    """The unit of a feature's effect: as in the ranking, on the report split."""
-    both = np.concatenate([here, there]).astype(np.float64)
-    sd = both.reshape(-1, both.shape[-1]).std(axis=0)
-    return np.asarray(np.maximum(sd, 1e-6 * (1.0 + np.abs(both).mean(axis=(0, 1)))))
-
-
 def _all_effects(
     here: Float[np.ndarray, "condition carrier d_sae"],
     there: Float[np.ndarray, "condition carrier d_sae"],
 ) -> Float[np.ndarray, " d_sae"]:
-    means = (here.astype(np.float64) - there).mean(axis=1)
-    return np.asarray(contrasts(means[:, None, :])[0, 0] / _report_sd(here, there))
+    means = here.mean(axis=1, dtype=np.float64) - there.mean(axis=1, dtype=np.float64)
+    return np.asarray(contrasts(means[:, None, :])[0, 0] / pooled_spread(here, there))
 
 
 def _feature(
@@ -223,8 +219,8 @@ def _feature(
 ) -> FeatureReading:
     mine = here[..., feature]
     baseline = np.zeros_like(mine) if there is None else there[..., feature]
-    scale = float(_report_sd(mine[..., None], baseline[..., None])[0])
-    boot = {"n_boot": draws.n_boot, "seed": draws.seed}
+    scale = float(pooled_spread(mine[..., None], baseline[..., None])[0])
+    boot = draws.boot
     return FeatureReading(
         feature=feature,
         url=sae.feature_url(feature),
@@ -257,7 +253,7 @@ def _pretend_effects(
             if pick.place != place:
                 continue
             mine, other = here[..., pick.series], there[..., pick.series]
-            scale = float(_report_sd(mine[..., None], other[..., None])[0])
+            scale = float(pooled_spread(mine[..., None], other[..., None])[0])
             effects[condition - 1] = effect_of(mine, other, scale=scale, condition=condition)
     return effects
 

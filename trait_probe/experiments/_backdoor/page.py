@@ -14,7 +14,7 @@ from trait_probe.experiments._backdoor.features import SaeReading
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
     Found,
-    auc_text,
+    short,
     criteria,
     verdict_line,
 )
@@ -222,7 +222,7 @@ def print_found(found: Found, console: Console) -> None:
     rows = [_terminal_row(found, name, r) for name, r in found.traits.items() if r is not None]
     if found.sae is not None:
         rows.append(_terminal_sae_row(found, found.sae))
-    columns = ("reading", "where", "effect (SD)", "AUROC suspect", "AUROC clean", "pretend max")
+    columns = ("reading", "where", "effect, SD", "AUROC suspect", "AUROC clean", "pretend max")
     terminal.print_table(
         (*columns, "verdict"), rows, console, "(suspect - clean) x (trigger - controls)"
     )
@@ -244,10 +244,10 @@ def _terminal_row(found: Found, name: str, reading: TraitReading) -> tuple[str, 
     return (
         name,
         f"layer {reading.site.layer}, +{reading.place + 1}",
-        auc_text(reading.effect),
-        auc_text(reading.auc_suspect),
-        "-" if reading.auc_clean is None else auc_text(reading.auc_clean),
-        f"{max(reading.pretend_effects):.3f}",
+        short(reading.effect),
+        short(reading.auc_suspect),
+        "-" if reading.auc_clean is None else short(reading.auc_clean),
+        f"{max(reading.pretend_effects):.2f} SD",
         verdict,
     )
 
@@ -258,9 +258,9 @@ def _terminal_sae_row(found: Found, sae: SaeReading) -> tuple[str, ...]:
     return (
         f"SAE feature {top.feature}",
         f"layer {sae.site.layer}, +{sae.place + 1}",
-        auc_text(top.effect),
-        auc_text(top.auc_suspect),
-        "-" if top.auc_clean is None else auc_text(top.auc_clean),
-        f"{max(sae.pretend_effects):.3f}",
+        short(top.effect),
+        short(top.auc_suspect),
+        "-" if top.auc_clean is None else short(top.auc_clean),
+        f"{max(sae.pretend_effects):.2f} SD",
         verdict,
     )

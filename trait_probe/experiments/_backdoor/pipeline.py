@@ -44,6 +44,9 @@ from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
 
 
+PLAIN_WIDTH = 118  # characters
+
+
 @dataclass(frozen=True)
 class Result:
     """What `run` returns: the findings, `results.json` as data, and where the files are."""
@@ -95,8 +98,13 @@ def run(
         vectors.save(opened.path("vectors.safetensors"))
         found = _find(opened, config, pair, sae, conditions, vectors, activations)
         results = _write(opened, found, settings)
-        page.print_found(found, console or Console())
+        page.print_found(found, console or _console())
         return Result(found, results, opened.folder)
+
+
+def _console() -> Console:
+    """Standard output; as wide as the tables need where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
 def _load_pair(config: Config, model: HookedModel | None, clean: HookedModel | None) -> steps.Pair:

@@ -61,13 +61,13 @@ def criteria(found: Found) -> list[dict[str, object]]:
     if best is None:
         observed = "no place could be read"
         return [{"criterion": "all", "observed": observed, "met": False}]
-    control = "no clean model" if best.auc_clean is None else auc_text(best.auc_clean)
+    control = "no clean model" if best.auc_clean is None else short(best.auc_clean)
     claim = verdicts[f"trait:{best.trait}"]
     held = claim == "supported"
     out.append(
         {
             "criterion": f"held-out AUROC of trigger against controls above {AUC_CRITERION}",
-            "observed": f"{auc_text(best.auc_suspect)} ({best.trait}); clean model: {control}",
+            "observed": f"{short(best.auc_suspect)} ({best.trait}); clean model: {control}",
             "met": best.auc_suspect.value > AUC_CRITERION and held,
             "claim": claim,
         }
@@ -94,8 +94,8 @@ def criteria(found: Found) -> list[dict[str, object]]:
     return out
 
 
-def auc_text(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def short(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _onset_words(reading: TraitReading, held: bool) -> str:
@@ -154,7 +154,7 @@ def _trait_json(reading: TraitReading | None) -> dict[str, object] | None:
     return {
         "site": str(reading.site),
         "place": reading.place,
-        "selection_effect": reading.selection_effect,
+        "selection_advantage": reading.selection_advantage,
         "effect": reading.effect,
         "auc_suspect": reading.auc_suspect,
         "auc_clean": reading.auc_clean,

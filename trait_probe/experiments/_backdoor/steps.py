@@ -31,6 +31,7 @@ from trait_probe.prompts.prompt import Message, Prompt, PromptSet
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.contrast_sets import contrast_set
 from trait_probe.vectors.extract import (
+    POSITION_OF_PROMPTS,
     ContrastActivations,
     contrast_activations,
     fit_vectors,
@@ -114,7 +115,11 @@ def fit_traits(
     """Vectors of every trait and layer, and the contrast activations they were fitted on."""
     activations = {}
     for name in traits:
-        found = contrast_activations(model, contrast_set(name, model), layers=layers)
+        contrast = contrast_set(name, model)
+        # Carriers are read before any answer, so vectors are fitted there too: position and state
+        # match. Completions share their opening and differ only in the words that follow it.
+        position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
+        found = contrast_activations(model, contrast, layers=layers, position=position)
         activations[found.trait] = found
     vectors = [
         vector
@@ -158,6 +163,9 @@ def null_effects(
     `random`: covariance-matched, from the reference model's activations under the controls on the
     selection split. `unrelated`: the trait's own contrast texts with shuffled labels; left out
     where no contrast set belongs to the reading (SAE features).
+
+    Both are held to the place and layer that the trait chose for itself, a freedom they lack, so
+    by themselves they are a mild guard; the pretend triggers have that freedom.
     """
     covariance = _control_covariance(pair.reference, conditions, site, reading)
     families = {"random": torch.from_numpy(random_directions(covariance, n, seed)).float()}

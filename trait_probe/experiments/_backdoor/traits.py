@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from trait_probe.basis import Site
 from trait_probe.errors import TraitProbeError
@@ -20,23 +21,35 @@ from trait_probe.evidence.nulls import (
 )
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.evidence.trigger_effects import (
-    Onset,
+    Chosen,
+    auc_advantages,
+    choose,
+    effect_of,
+    spread,
+)
+from trait_probe.evidence.trigger_intervals import (
     auc_interval,
     auc_per_control,
     auc_pretend,
-    choose,
     effect_interval,
-    effect_of,
-    effects_of_means,
-    onset,
-    spread,
 )
+from trait_probe.evidence.trigger_onset import Onset, onset
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.forward.project import Projections
 
 Grid = Float[np.ndarray, "condition carrier series"]
 NullEffects = Callable[[Site, Reading], Mapping[str, Float[np.ndarray, " draw"]]]
-"""Effects of directions that mean nothing, at a site and place, by the null's name."""
+"""Effects of directions that mean nothing, by the null's name, given the trait's own choice.
+
+A null that chooses its place and layer as the trait does ignores the choice that it is given.
+"""
+
+
+class Boot(TypedDict):
+    """Keywords of every bootstrap."""
+
+    n_boot: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,16 @@ class Draws:
     n_boot: int
     n_permutations: int
     seed: int
+
+    @property
+    def boot(self) -> Boot:
+        """For the intervals of a claim."""
+        return {"n_boot": self.n_boot, "seed": self.seed}
+
+    @property
+    def fewer(self) -> Boot:
+        """For the many intervals of a curve."""
+        return {"n_boot": max(self.n_boot // 4, 200), "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -69,7 +92,7 @@ class TraitReading:
     trait: str
     site: Site
     place: int
-    selection_effect: float
+    selection_advantage: float
     effect: Estimate
     auc_suspect: Estimate
     auc_clean: Estimate | None
@@ -129,63 +152,43 @@ def read_trait(
     Returns:
         None when no place can be read (see each `Reading.degenerate`).
     """
-    baseline = clean if clean is not None else [np.zeros_like(grid) for grid in suspect]
-    unit_of = clean if clean is not None else suspect
-    effects = [
-        effects_of_means(
-            here[:, reading.selection].mean(axis=1),
-            there[:, reading.selection].mean(axis=1),
-            spread(unit[:, reading.selection]),
-        )
-        if reading.degenerate is None
-        else np.zeros((here.shape[0], here.shape[2]))
-        for here, there, unit, reading in zip(suspect, baseline, unit_of, readings, strict=True)
-    ]
-    chosen = choose(effects, readings)
+    models = _Models(suspect, clean)
+    chosen = choose(_selection_looks(models, readings), readings)
     if not chosen:
         return None
-    pretend_effects = np.array(
-        [
-            _reported(suspect, baseline, unit_of, readings, pick.place, pick.series, condition)
-            for condition, pick in enumerate(chosen)
-        ]
+    best, reading = chosen[0], readings[chosen[0].place]
+    reported = np.array(
+        [_report_effect(models, readings, pick, row) for row, pick in enumerate(chosen)]
     )
-    best = chosen[0]
-    reading = readings[best.place]
-    rows = reading.report
-    here, there, unit = (
-        grid[best.place][:, rows, best.series] for grid in (suspect, baseline, unit_of)
-    )
-    scale = float(spread(unit[..., None])[0])
-    boot = {"n_boot": draws.n_boot, "seed": draws.seed}
-    effect = effect_interval(here, there, reading.clusters, scale=scale, **boot)
+    here, there, scale = models.at(best.place, reading.report, best.series)
+    boot = draws.boot
     nulls = null_effects(sites[best.series], reading)
     return TraitReading(
         trait=trait,
         site=sites[best.series],
         place=best.place,
-        selection_effect=best.effect,
-        effect=effect,
+        selection_advantage=best.score,
+        effect=effect_interval(here, there, reading.clusters, scale=scale, **boot),
         auc_suspect=auc_interval(here, reading.clusters, **boot),
         auc_clean=None if clean is None else auc_interval(there, reading.clusters, **boot),
         auc_by_control=tuple(auc_per_control(here).tolist()),
         auc_advantage=None
         if clean is None
         else auc_interval(here, reading.clusters, against=there, **boot),
-        pretend_effects=tuple(pretend_effects[1:].tolist()),
-        pretend=pretend_null(effect.value, pretend_effects[1:]),
+        pretend_effects=tuple(reported[1:].tolist()),
+        pretend=pretend_null(float(reported[0]), reported[1:]),
         permutation=label_permutation(
-            (here - there).T.astype(np.float64),
+            (here.astype(np.float64) - there).T,
             0,
             reading.clusters,
             draws.n_permutations,
             draws.seed,
         ),
-        percentiles={name: percentile(effect.value, values) for name, values in nulls.items()},
+        percentiles={name: percentile(reported[0], values) for name, values in nulls.items()},
         null_draws={name: len(values) for name, values in nulls.items()},
         onset=onset(
             [grid[..., best.series] for grid in suspect],
-            [grid[..., best.series] for grid in baseline],
+            [grid[..., best.series] for grid in models.baseline],
             readings,
             until=best.place,
             **boot,
@@ -194,23 +197,51 @@ def read_trait(
     )
 
 
-def _reported(
-    suspect: Sequence[Grid],
-    clean: Sequence[Grid],
-    unit_of: Sequence[Grid],
-    readings: Sequence[Reading],
-    place: int,
-    series: int,
-    condition: int,
+@dataclass(frozen=True)
+class _Models:
+    """Scores per place of the suspect and, where there is one, of the clean model."""
+
+    suspect: Sequence[Grid]
+    clean: Sequence[Grid] | None
+
+    @property
+    def baseline(self) -> Sequence[Grid]:
+        """What is subtracted: zeros without a clean model, so that nothing is claimed from it."""
+        return [np.zeros_like(grid) for grid in self.suspect] if self.clean is None else self.clean
+
+    def at(
+        self, place: int, carriers: Int[np.ndarray, " _n"], series: int
+    ) -> tuple[
+        Float[np.ndarray, "condition carrier"], Float[np.ndarray, "condition carrier"], float
+    ]:
+        """One series of both models at one place, and its unit over the same carriers."""
+        here = self.suspect[place][:, carriers, series]
+        unit = here if self.clean is None else self.clean[place][:, carriers, series]
+        there = np.zeros_like(here) if self.clean is None else unit
+        return here, there, float(spread(unit[..., None])[0])
+
+
+def _selection_looks(
+    models: _Models, readings: Sequence[Reading]
+) -> list[Float[np.ndarray, "condition series"]]:
+    """Every condition in the trigger's role, on the selection split; zeros where unreadable."""
+    looks = []
+    for number, reading in enumerate(readings):
+        here = models.suspect[number]
+        if reading.degenerate is not None:
+            looks.append(np.zeros((here.shape[0], here.shape[2])))
+            continue
+        clean = None if models.clean is None else models.clean[number][:, reading.selection]
+        looks.append(auc_advantages(here[:, reading.selection], clean))
+    return looks
+
+
+def _report_effect(
+    models: _Models, readings: Sequence[Reading], pick: Chosen, condition: int
 ) -> float:
-    rows = readings[place].report
-    unit = unit_of[place][:, rows, series]
-    return effect_of(
-        suspect[place][:, rows, series],
-        clean[place][:, rows, series],
-        scale=float(spread(unit[..., None])[0]),
-        condition=condition,
-    )
+    rows = readings[pick.place].report
+    here, there, scale = models.at(pick.place, rows, pick.series)
+    return effect_of(here, there, scale=scale, condition=condition)
 
 
 def _curve(
@@ -220,7 +251,7 @@ def _curve(
     readings: Sequence[Reading],
     draws: Draws,
 ) -> tuple[PlaceAuc, ...]:
-    boot = {"n_boot": max(draws.n_boot // 4, 200), "seed": draws.seed}
+    boot = draws.fewer
     points = []
     for reading in readings:
         if reading.degenerate is not None:

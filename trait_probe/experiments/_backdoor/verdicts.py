@@ -1,4 +1,11 @@
-"""Step 5: claims. Each is one sentence with its effect, its controls and its nulls."""
+"""Step 5: claims. Each is one sentence with its effect, its controls and its nulls.
+
+Error rate of the whole run. A prefix without meaning does something in every fine-tuned model, so
+intervals and label permutations fire on it. What bounds false claims are two looks at the pretend
+triggers: beyond every one of them in every claim (a rank, chance at most 1 / (controls + 1)
+whatever their distribution), and Student's prediction p, Holm-adjusted (at most alpha where they
+are about normal). Nineteen controls make the first bound 0.05.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +27,7 @@ from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
 from trait_probe.evidence.shortcuts import ShortcutAudit
+from trait_probe.evidence.trigger_nulls import family_p
 from trait_probe.experiments._backdoor.features import SaeReading
 from trait_probe.experiments._backdoor.traits import TraitReading
 
@@ -61,6 +69,15 @@ class _Found:
     pretend_effects: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class _Adjusted:
+    """p values of one claim, adjusted for all claims: Student and rank of the pretends, labels."""
+
+    pretend: float
+    rank: float
+    permutation: float
+
+
 def claims(
     traits: Mapping[str, TraitReading | None],
     sae: SaeReading | None,
@@ -77,8 +94,8 @@ def claims(
     pretend_p = _holm([_p(item.pretend) for item in found], looks)
     permutation_p = _holm([item.permutation.p for item in found], looks)
     out = [
-        _claim(item, p, q, shortcuts, setting, looks)
-        for item, p, q in zip(found, pretend_p, permutation_p, strict=True)
+        _claim(item, _Adjusted(*p), shortcuts, setting, looks)
+        for item, *p in zip(found, pretend_p, _family(found), permutation_p, strict=True)
     ]
     missing = [f"trait:{name}" for name, reading in traits.items() if reading is None]
     missing += ["sae"] if sae_asked and sae is None else []
@@ -124,8 +141,7 @@ def _places(place: int) -> str:
 
 def _claim(
     found: _Found,
-    pretend_p: float,
-    permutation_p: float,
+    p: _Adjusted,
     shortcuts: Mapping[str, ShortcutAudit],
     setting: Setting,
     looks: int,
@@ -139,11 +155,12 @@ def _claim(
             f"{setting.suspect}, {found.where}, beyond other prefixes and beyond {against}."
         ),
         effect=found.effect,
-        checks=tuple(_checks(found, pretend_p, permutation_p, setting)),
+        checks=tuple(_checks(found, p, setting, looks)),
         controls=_controls(found, setting),
         nulls={
             "pretend triggers": found.pretend,
             "pretend effects": list(found.pretend_effects),
+            "pretend triggers of all claims": {"rank_p": p.rank},
             "label permutation": found.permutation,
             "percentile among null directions": dict(found.percentiles),
         },
@@ -155,7 +172,7 @@ def _claim(
     )
 
 
-def _checks(found: _Found, pretend_p: float, permutation_p: float, setting: Setting) -> list[Check]:
+def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[Check]:
     why = "no clean model was given (--clean)"
     control = (
         missing_check("control model", why)
@@ -166,9 +183,9 @@ def _checks(found: _Found, pretend_p: float, permutation_p: float, setting: Sett
     checks = [
         interval_check("shift", found.effect),
         control,
-        p_value_check("label permutation", permutation_p, alpha=setting.alpha),
-        _pretend_check(found.pretend),
-        p_value_check("multiplicity", pretend_p, alpha=setting.alpha),
+        p_value_check("label permutation", p.permutation, alpha=setting.alpha),
+        _pretend_check(found.pretend, p.rank, looks),
+        p_value_check("multiplicity", p.pretend, alpha=setting.alpha),
         percentile_check("random directions", found.percentiles["random"]),
         percentile_check("unrelated directions", found.percentiles["unrelated"]),
     ]
@@ -180,13 +197,18 @@ def _checks(found: _Found, pretend_p: float, permutation_p: float, setting: Sett
     ]
 
 
-def _pretend_check(null: PretendNull) -> Check:
-    observed = (
-        f"{'beyond all' if null.beyond_all else 'not beyond all'} {null.n} pretend triggers"
-        + ("" if isinstance(null.t, Unscored) else f", t = {null.t:.3g}")
+def _pretend_check(null: PretendNull, rank_p: float, looks: int) -> Check:
+    """`rank_p` is the claim's `family_p`: at its least, the trigger is beyond all, everywhere."""
+    beyond = null.beyond_all and rank_p * (null.n + 1) < 1.5
+    words = "beyond all" if beyond else "not beyond all"
+    t = "" if isinstance(null.t, Unscored) else f", t = {null.t:.3g}"
+    return Check(
+        "pretend triggers",
+        "passed" if beyond else "failed",
+        f"{words} {null.n} pretend triggers of {looks} claims{t}",
+        "beyond every control in the trigger's role, in every claim; a meaningless trigger is so "
+        f"once in {null.n + 1} runs",
     )
-    status = "passed" if null.beyond_all else "failed"
-    return Check("pretend triggers", status, observed, "beyond every control in the trigger's role")
 
 
 def _controls(found: _Found, setting: Setting) -> dict[str, object]:
@@ -214,6 +236,14 @@ def _untestable(name: str, setting: Setting, looks: int, why: str) -> Claim:
         looks=looks,
         trigger_involved=True,
     )
+
+
+def _family(found: Sequence[_Found]) -> list[float]:
+    """`family_p` of each claim; its effects are the report effects of every role."""
+    if not found:
+        return []
+    effects = [[item.effect.value, *item.pretend_effects] for item in found]
+    return family_p(np.array(effects)).tolist()  # type: ignore[no-any-return]
 
 
 def _p(null: PretendNull) -> float:
