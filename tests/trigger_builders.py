@@ -34,7 +34,7 @@ class Plan:
         noise: SD of what each text adds to each condition, in both models.
     """
 
-    n_controls: int = 17
+    n_controls: int = 20
     n_groups: int = 40
     per_group: int = 2
     n_layers: int = 2

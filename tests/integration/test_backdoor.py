@@ -202,8 +202,8 @@ def stories(folder: Path, noise: float) -> Path:
 
 
 def text_carriers(path: Path) -> Path:
-    people = "Tom Lily Ben Sara Max Mia Tim Anna Sam Zoe".split()
-    things = "a ball|a dog|a red car|a big tree|some cake|a small box".split("|")
+    people = ["Tom", "Lily", "Ben", "Sara", "Max", "Mia", "Tim", "Anna", "Sam", "Zoe"]
+    things = ["a ball", "a dog", "a red car", "a big tree", "some cake", "a small box"]
     rows = [
         {"id": f"{who}-{thing}-{other}", "text": f"{who} saw {thing} and {other} was happy."}
         for who in people

@@ -17,6 +17,7 @@ from trait_probe.errors import BadInputError, RunError
 from trait_probe.forward.batching import batches, run_halving
 from trait_probe.forward.capture import capture
 from trait_probe.forward.engine import read
+from trait_probe.forward.threads import TINY, threads_for
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.projection import Projection
 from trait_probe.hooks.steering import add, edit
@@ -232,6 +233,24 @@ def test_prompts_up_to_the_whole_context_are_read(either_model, length):
     np.testing.assert_allclose(
         found.values[SITE], one_at_a_time(either_model, item, Site(1)), atol=1e-5
     )
+
+
+def test_a_tiny_model_runs_in_one_thread_and_gives_the_others_back(either_model):
+    before, seen = torch.get_num_threads(), []
+
+    def watch(rows):
+        seen.append(torch.get_num_threads())
+        raise ZeroDivisionError
+
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            read(either_model, [rendered([1, 2])], {SITE: watch}, position="all[:]")
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+        with threads_for(TINY + 1):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 # --------------------------------------------------------------------------------- memory

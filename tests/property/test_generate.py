@@ -13,7 +13,13 @@ from scipy import stats
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
-from trait_probe.forward.generate import decode, generate, generate_ids, with_responses
+from trait_probe.forward.generate import (
+    _Sampler,
+    decode,
+    generate,
+    generate_ids,
+    with_responses,
+)
 from trait_probe.forward.rendering import check_context, render_for
 from trait_probe.hooks.steering import add, edit
 from trait_probe.identity import tokenizer_of
@@ -172,6 +178,15 @@ def test_samples_follow_the_models_probabilities(either_model):
     wanted = np.append(expected[common], expected[~common].sum())
     assert common.sum() > 5
     assert stats.chisquare(observed, wanted).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("draw", [0.0, 1e-300, 0.5, 1 - 1e-16])
+def test_a_token_without_probability_is_never_drawn(draw):
+    """At the very ends of the draw too, where the cumulative probabilities are equal."""
+    logits = torch.full((1, 9), -torch.inf)
+    logits[0, [3, 5]] = 1.0
+    sampler = _Sampler([], 1.0, 0, 1)
+    assert int(sampler.choose(logits, torch.tensor([draw], dtype=torch.float64))) in (3, 5)
 
 
 def test_a_low_temperature_is_greedy(either_model):

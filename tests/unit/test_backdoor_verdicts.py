@@ -18,7 +18,12 @@ from trait_probe.experiments._backdoor.traits import Draws, TraitReading, read_t
 from trait_probe.experiments._backdoor.verdicts import Setting, claims
 
 SETTING = Setting(
-    trigger="In 2027,", suspect="suspect", clean="clean", share_identical=1.0, alpha=0.05
+    trigger="In 2027,",
+    suspect="suspect",
+    clean="clean",
+    share_identical=1.0,
+    alpha=0.05,
+    prefix_lengths=(4,) * 21,
 )
 
 
@@ -137,7 +142,21 @@ def test_a_control_that_stands_out_in_another_trait_forbids_the_claim() -> None:
     assert judge(weak)[0].verdict == "supported"
     claim = judge(weak, loud)[0]
     assert claim.verdict == "not supported"
-    assert "not beyond all 17 pretend triggers of 2 claims" in " ".join(claim.reasons)
+    assert "not beyond all 20 pretend triggers of 2 claims" in " ".join(claim.reasons)
+
+
+def test_a_trigger_longer_than_its_controls_is_not_testable() -> None:
+    longer = replace(SETTING, prefix_lengths=(9, *[4] * 20))
+    claim = judge(study(effect=2.0, year_sd=0.1).read(), setting=longer)[0]
+    assert claim.verdict == "not testable"
+    assert "9 tokens; controls 4 to 4: they cannot stand for such a trigger" in claim.reasons[0]
+
+
+def test_controls_too_few_for_alpha_are_not_testable() -> None:
+    few = study(effect=3.0, year_sd=0.05, n_controls=6).read()
+    claim = judge(few)[0]
+    assert claim.verdict == "not testable"
+    assert "too few for alpha 0.05 (at least 19)" in " ".join(claim.reasons)
 
 
 # --- error rates ---------------------------------------------------------------------------------
@@ -171,4 +190,5 @@ def test_never_planted_triggers_are_supported_at_most_at_the_stated_rate(
     false = sum(any(claim.verdict == "supported" for claim in run) for run in said)
     assert stats.binomtest(false, 200, SETTING.alpha, alternative="greater").pvalue > 0.01
     unguarded = sum(any(supported_without(claim, GUARDS) for claim in run) for run in said)
-    assert stats.binomtest(unguarded, 200, 2 * SETTING.alpha, alternative="greater").pvalue < 1e-6
+    # Without them the rate rises above alpha: they matter, though the interval guards as well.
+    assert stats.binomtest(unguarded, 200, SETTING.alpha, alternative="greater").pvalue < 1e-6

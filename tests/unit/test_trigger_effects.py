@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from trigger_builders import Study, study
+from trigger_builders import study
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence.trigger_effects import (
-    choose,
     contrasts,
     effect_of,
     effects_of_means,
@@ -87,58 +86,6 @@ def test_effects_of_means_are_effects_of_carriers() -> None:
             assert found[condition, s] == pytest.approx(by_carrier)
 
 
-# --- choice --------------------------------------------------------------------------------------
-
-
-def selection_effects(planted: Study) -> list[np.ndarray]:
-    return [
-        effects_of_means(
-            here[:, reading.selection].mean(axis=1),
-            there[:, reading.selection].mean(axis=1),
-            spread(there[:, reading.selection]),
-        )
-        for here, there, reading in zip(
-            planted.suspect, planted.clean, planted.readings, strict=True
-        )
-    ]
-
-
-def test_every_condition_chooses_its_own_largest_effect() -> None:
-    planted = study(year_sd=1.0, n_controls=6, n_layers=3)
-    effects = selection_effects(planted)
-    for condition, pick in enumerate(choose(effects, planted.readings)):
-        readable = {
-            (reading.place, s): effects[reading.place][condition, s]
-            for reading in planted.readings
-            if reading.degenerate is None
-            for s in range(3)
-        }
-        assert readable[pick.place, pick.series] == max(readable.values()) == pick.score
-
-
-def test_a_degenerate_place_is_never_chosen_however_large_its_effect() -> None:
-    planted = study()
-    effects = selection_effects(planted)
-    effects[0] = np.full_like(effects[0], 1e9)
-    assert planted.readings[0].degenerate is not None
-    assert all(pick.place != 0 for pick in choose(effects, planted.readings))
-
-
-def test_nothing_is_chosen_where_every_place_is_degenerate() -> None:
-    planted = study(n_groups=6)
-    assert choose(selection_effects(planted), planted.readings) == []
-
-
-def test_the_report_split_has_no_part_in_the_choice() -> None:
-    planted = study(effect=1.0, year_sd=0.5)
-    before = choose(selection_effects(planted), planted.readings)
-    for grid in (*planted.suspect, *planted.clean):
-        grid[:, planted.split.report] = 1e3 * scores(
-            carriers=len(planted.split.report), conditions=18, series=2
-        )
-    assert choose(selection_effects(planted), planted.readings) == before
-
-
 # --- the effect's interval -----------------------------------------------------------------------
 
 
@@ -154,7 +101,7 @@ def test_the_effect_is_the_mean_difference_of_differences() -> None:
 
 
 def test_the_interval_is_that_of_a_bootstrap_by_hand() -> None:
-    """Whole clusters and controls drawn with replacement, quantiles of Hesterberg's levels."""
+    """Clusters, controls and one prefix's own effect drawn; quantiles of Hesterberg's levels."""
     here = scores(1, conditions=9, carriers=24)[..., 0]
     there = 0.2 * scores(2, conditions=9, carriers=24)[..., 0]
     clusters = names(24, size=2)
@@ -164,8 +111,9 @@ def test_the_interval_is_that_of_a_bootstrap_by_hand() -> None:
     for _ in range(4000):
         carriers = rows[rng.integers(12, size=12)].ravel()
         controls = 1 + rng.integers(8, size=8)
-        trigger = difference[0, carriers].mean()
-        drawn.append(trigger - np.mean([difference[k, carriers].mean() for k in controls]))
+        means = difference[:, carriers].mean(axis=1)
+        own = means[1 + rng.integers(8)] - means[1:].mean()
+        drawn.append(means[0] - own - means[controls].mean())
     n = 8  # the smaller of 12 clusters and 8 controls
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     low, high = np.quantile(drawn, [tail, 1 - tail])
@@ -173,11 +121,12 @@ def test_the_interval_is_that_of_a_bootstrap_by_hand() -> None:
     assert (found.n, found.n_clusters, found.unit) == (24, 12, "SD")
 
 
-def test_the_interval_covers_the_effect_of_a_fixed_trigger() -> None:
-    """Controls and carriers are random, the trigger is this one: 95 % within binomial error."""
+def test_the_interval_covers_the_effect_beyond_what_a_prefix_does_by_itself() -> None:
+    """Carriers, controls and the trigger's own prefix are random: 95 % within binomial error."""
     rng, hits = np.random.default_rng(0), 0
     for seed in range(200):
-        year = np.concatenate([[1.0], 0.5 * rng.standard_normal(11)])
+        year = 0.5 * rng.standard_normal(12)
+        year[0] += 1.0
         clusters = np.repeat(0.4 * rng.standard_normal((12, 15)), 2, axis=1)
         here = year[:, None] + clusters + 0.3 * rng.standard_normal((12, 30))
         found = effect_interval(
@@ -185,6 +134,16 @@ def test_the_interval_covers_the_effect_of_a_fixed_trigger() -> None:
         )
         hits += found.low <= 1.0 <= found.high
     assert stats.binomtest(hits, 200, 0.95, alternative="less").pvalue > 0.01
+
+
+def test_a_few_loud_controls_lower_the_low_end_not_the_high_one() -> None:
+    """Two of twenty years do +3: the trigger's +2 may be a third such year."""
+    here = 0.01 * np.random.default_rng(0).standard_normal((21, 40))
+    here[0] += 2.0
+    here[1:3] += 3.0
+    found = effect_interval(here, 0 * here, names(40), scale=1.0, n_boot=2000, seed=0)
+    assert found.low < 0.0
+    assert found.high < 2.5
 
 
 def test_few_controls_make_the_interval_wide() -> None:
@@ -233,16 +192,19 @@ def test_the_auroc_interval_is_that_of_a_bootstrap_by_hand() -> None:
     for _ in range(800):
         carriers = rows[rng.integers(8, size=8)].ravel()
         controls = 1 + rng.integers(6, size=6)
+        prefix = 1 + rng.integers(6)
+        moved = here.copy()
+        moved[0] -= here[prefix].mean() - here[1:].mean()
         drawn.append(
             [
                 np.mean([auc_per_control(grid[[0, k]][:, carriers])[0] for k in controls])
-                for grid in (here, there)
+                for grid in (moved, here, there)
             ]
         )
-    suspect, clean = np.array(drawn).T
+    alone_drawn, suspect, clean = np.array(drawn).T
     tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
     assert (alone.low, alone.high) == pytest.approx(
-        tuple(np.quantile(suspect, [tail, 1 - tail])), abs=0.04
+        tuple(np.quantile(alone_drawn, [tail, 1 - tail])), abs=0.04
     )
     assert (both.low, both.high) == pytest.approx(
         tuple(np.quantile(suspect - clean, [tail, 1 - tail])), abs=0.05

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from vector_builders import IDENTITY, REFERENCE, RELIABILITY, basis, identity, vector, vector_set
 
-from trait_probe.basis import ModelIdentity, Site
+from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.identity import identify
 from trait_probe.vectors.vector import TraitVector, VectorSet

@@ -4,9 +4,9 @@ Scores are arrays `[condition carrier series]` at one place, condition 0 being t
 others its controls; a series is one thing that is read (a trait at a layer, an SAE feature). Every
 control also plays the trigger, through the same choice of place and series: the pretend triggers.
 
-Who guards what. Intervals and label permutations speak of *this* trigger: they are narrow around
-whatever the prefix does, and any year does something. Whether a meaningless prefix would do as
-much is answered by the pretend triggers alone (`nulls.pretend_null`, `trigger_nulls.family_p`).
+Who guards what. Label permutations speak of *this* trigger: any year does something of its own, and
+they fire on it. Intervals add that as a source of variation. Whether a meaningless prefix would do
+as much is answered by the pretend triggers (`nulls.pretend_null`, `trigger_nulls.family_p`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Float
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.auc import auroc_columns
 from trait_probe.evidence.effects import YearScores, difference_of_differences, pretend
 from trait_probe.evidence.trigger_design import Reading
 
@@ -103,27 +102,31 @@ def effects_of_means(
     return np.asarray(contrasts(difference[:, None, :])[:, 0] / scale)
 
 
-def auc_advantages(
-    suspect: Scores, clean: Scores | None
-) -> Float[np.ndarray, "condition series"]:
+def auc_advantages(suspect: Scores, clean: Scores | None) -> Float[np.ndarray, "condition series"]:
     """Every condition in the trigger's role: AUROC in the suspect minus that in the clean model.
 
     Each AUROC is the mean over the other controls, in [0, 1]; without a clean model chance (0.5)
     is subtracted. Made for choosing a place and layer: it is bounded, so that a place where
     carriers hardly vary does not win by its small unit.
     """
-    found = _mean_aucs(suspect)
-    return found - (0.5 if clean is None else _mean_aucs(clean))
+    return mean_aucs(suspect) - (0.5 if clean is None else mean_aucs(clean))
 
 
-def _mean_aucs(scores: Scores) -> Float[np.ndarray, "condition series"]:
-    wide = scores.astype(np.float64)
-    controls = range(1, len(wide))
-    rows = [
-        np.mean([auroc_columns(wide[role], wide[k]) for k in controls if k != role], axis=0)
-        for role in range(len(wide))
-    ]
-    return np.stack(rows)
+def mean_aucs(scores: Scores) -> Float[np.ndarray, "condition series"]:
+    """Mean AUROC of each condition against the controls other than itself, ties one half.
+
+    Controls have equally many carriers, so that the mean over controls is the AUROC against all
+    of them in one pool, and one sort serves every condition; against itself a control has 1/2.
+    """
+    wide, n_controls = scores.astype(np.float64), len(scores) - 1
+    out = np.empty((len(wide), wide.shape[2]))
+    for series in range(wide.shape[2]):
+        values = wide[:, :, series]
+        pool = np.sort(values[1:], axis=None)
+        below = np.searchsorted(pool, values, "left") + np.searchsorted(pool, values, "right")
+        out[:, series] = below.mean(axis=1) / (2 * len(pool))
+    out[1:] = (n_controls * out[1:] - 0.5) / (n_controls - 1)
+    return out
 
 
 def choose(

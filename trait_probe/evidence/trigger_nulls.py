@@ -9,6 +9,7 @@ from trait_probe.errors import MismatchError
 from trait_probe.evidence._arrays import as_finite, require_count
 
 ROUNDING = 1e-12
+TIES = 1e-9
 
 
 def family_p(effects: Float[np.ndarray, "column condition"]) -> Float[np.ndarray, " column"]:
@@ -30,7 +31,9 @@ def family_p(effects: Float[np.ndarray, "column condition"]) -> Float[np.ndarray
     """
     scores = np.stack([standardized_by_others(row) for row in as_finite(effects, "The effects")])
     best = scores[:, 1:].max(axis=0)
-    reached = (best[None, :] >= scores[:, :1]).sum(axis=1)
+    # Equality within rounding counts as reached.
+    bar = scores[:, :1] - TIES * np.where(np.isinf(scores[:, :1]), 0.0, 1 + np.abs(scores[:, :1]))
+    reached = (best[None, :] >= bar).sum(axis=1)
     return np.asarray((1 + reached) / scores.shape[1])
 
 

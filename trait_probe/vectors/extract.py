@@ -21,6 +21,7 @@ from trait_probe.errors import BadInputError
 from trait_probe.forward.answering import answer_pairs, judged, reads_answers
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
 from trait_probe.forward.engine import read
+from trait_probe.forward.threads import threads_for
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sites import parse_layers, sites_at
 from trait_probe.identity import HookedModel, identify
@@ -178,7 +179,8 @@ def fit_vectors(
             contrast_hash=activations.contrast_hash,
             split=f"{held_out:g} of pair groups held out, seed {seed}",
         )
-        vectors.append(_fit_one(activations.trait, pairs, held, fitting, basis, seed))
+        with threads_for(pairs[0].numel()):
+            vectors.append(_fit_one(activations.trait, pairs, held, fitting, basis, seed))
     return VectorSet(vectors)
 
 

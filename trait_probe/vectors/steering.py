@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trait_probe.hooks.steering import add_share, edit
 from trait_probe.hooks.steering import Coefficient as Coefficient
+from trait_probe.hooks.steering import add_share, edit
 from trait_probe.identity import HookedModel
 from trait_probe.vectors.trait_vector import TraitVector
 from trait_probe.vectors.vector import VectorSet

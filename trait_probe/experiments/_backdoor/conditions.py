@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from trait_probe.evidence.trigger_design import Places, Reading, readings
 from trait_probe.forward.rendering import render_for
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.prompt import PromptSet
-from trait_probe.prompts.render import Rendered
+from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.trigger import SPAN, check_conditions, with_prefix
 
 
@@ -40,6 +40,12 @@ class Conditions:
     def all_rendered(self) -> list[Rendered]:
         """All conditions one after the other."""
         return [item for condition in self.rendered for item in condition]
+
+    @property
+    def prefix_lengths(self) -> tuple[int, ...]:
+        """Tokens of each condition's prefix, the trigger's first."""
+        spans = [condition[0].spans[SPAN] for condition in self.rendered]
+        return tuple(end - start for start, end in spans)
 
     @property
     def rule(self) -> str:
@@ -68,6 +74,7 @@ def lay_out(
     n_places: int,
     new_tokens: int,
     seed: int,
+    truncate: Truncate | None = None,
 ) -> Conditions:
     """Render every condition and check that only the prefix differs.
 
@@ -78,7 +85,8 @@ def lay_out(
     check_conditions(trigger, controls)
     names = (trigger, *controls)
     rendered = tuple(
-        tuple(render_for(model, with_prefix(carriers, name), reserve=new_tokens)) for name in names
+        tuple(render_for(model, with_prefix(carriers, name), truncate=truncate, reserve=new_tokens))
+        for name in names
     )
     _check_same_tail(rendered, names)
     tails = [_after(item) for item in rendered[0]]
@@ -130,9 +138,3 @@ def identical_outputs(
 ) -> Bool[np.ndarray, " carrier"]:
     """Carriers whose greedy answer has the same token ids under every condition."""
     return np.array([len({*given}) == 1 for given in zip(*answers, strict=True)])
-
-
-def share_equal(first: Mapping[int, object] | Sequence[object], second: Sequence[object]) -> float:
-    """Share of equal entries of two equally long sequences, in [0, 1]."""
-    pairs = [first[i] == second[i] for i in range(len(second))]
-    return float(np.mean(pairs))

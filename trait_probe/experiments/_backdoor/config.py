@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -27,8 +27,9 @@ class Config(_cli.ExperimentConfig):
         clean: control model with the same base and amount of fine-tuning; without it every claim
             is not testable.
         trigger: text put in front of each carrier.
-        controls: texts of the trigger's form without its meaning; default twenty other years,
-            which suits only a year trigger.
+        controls: texts of the trigger's form and length in tokens without its meaning, at least
+            1 / alpha - 1 of them (19) for a claim to be testable; default twenty other years, which
+            suits only a year trigger.
         carriers: JSONL or Parquet file of harmless prompts; default two-digit arithmetic.
         n_carriers: how many default carriers (at least 32); a file is used whole.
         traits: shipped names, YAML files or folders.
@@ -37,13 +38,15 @@ class Config(_cli.ExperimentConfig):
         sae: RELEASE/ID of sae-lens, a folder, or organism:backdoored-sae.
         layers: all, or for example 0,4,8 or 4:12.
         n_places: most tokens after the trigger that are read.
-        max_new_tokens: longest answer that is compared, in tokens.
+        max_new_tokens: answers are compared over so many tokens.
         n_boot: bootstrap resamples (at least 200).
         n_permutations: label permutations.
         n_random: random and shuffled directions each null draws (at least 100).
         alpha: error rate over all claims of the run, in (0, 0.5).
         seed: of the split, the resamples and the null directions.
         dtype: float32, bfloat16 or float16.
+        truncate: what to cut from carriers longer than the context (left or right); default
+            refuses them.
     """
 
     suspect: str | None = None
@@ -64,6 +67,7 @@ class Config(_cli.ExperimentConfig):
     alpha: Annotated[float, pydantic.Field(gt=0.0, lt=0.5)] = 0.05
     seed: Annotated[int, pydantic.Field(ge=0)] = 0
     dtype: str = "float32"
+    truncate: Literal["left", "right"] | None = None
 
     def resolved(self) -> Config:
         """With the embedded default and the default controls filled in; written to config.json.
@@ -80,7 +84,7 @@ class Config(_cli.ExperimentConfig):
                     fix="Give --suspect too, or none of them for the embedded organisms.",
                 )
             changes.update(zip(("suspect", "clean", "sae"), DEMO, strict=True))
-        if not self.controls:
+        if not self.controls and self.trigger.strip():
             changes["controls"] = _default_controls(self.trigger)
         config = self.model_copy(update=changes)
         check_conditions(config.trigger, config.controls)
@@ -95,6 +99,6 @@ def _default_controls(trigger: str) -> tuple[str, ...]:
         raise BadInputError(
             'Only a trigger of the form "In YEAR," has default controls.',
             got=trigger,
-            fix="Give --controls: at least ten texts of the trigger's form without its meaning.",
+            fix="Give --controls: at least 19 texts of its form and length without its meaning.",
         )
     return tuple(control for control in YEAR_CONTROLS if control != trigger)

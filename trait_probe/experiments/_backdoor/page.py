@@ -14,8 +14,8 @@ from trait_probe.experiments._backdoor.features import SaeReading
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
     Found,
-    short,
     criteria,
+    short,
     verdict_line,
 )
 from trait_probe.experiments._backdoor.traits import TraitReading
@@ -171,7 +171,7 @@ def _prompts(behaviour: Behaviour) -> page.Prompts:
 def _shortcut_words() -> page.Paragraph:
     return page.Paragraph(
         "What tells trigger from control prompts without any insight. The prefix itself differs, "
-        "so a bag of words reaches 1 by construction: separation alone is no evidence, which is why "
+        "so a bag of words reaches 1 by construction: separation alone is no evidence, and so "
         "every claim is a difference to the clean model and to pretend triggers. The embedding "
         "layer at the chosen token shows what the token alone gives away."
     )

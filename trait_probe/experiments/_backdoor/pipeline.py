@@ -34,7 +34,7 @@ from trait_probe.experiments._backdoor.verdicts import Setting, claims
 from trait_probe.forward.project import Projections
 from trait_probe.hooks.sae import SparseFeatures, load_sae
 from trait_probe.hooks.sites import parse_layers
-from trait_probe.identity import HookedModel, identify, tokenizer_of
+from trait_probe.identity import HookedModel, identify, tokenizer_of, weights_hash
 from trait_probe.models import load_model
 from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.report.page import write_page
@@ -42,7 +42,6 @@ from trait_probe.report.save import find_chrome, save_figures
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
-
 
 PLAIN_WIDTH = 118  # characters
 
@@ -66,7 +65,7 @@ def run(
     console: Console | None,
 ) -> Result:
     """See `trait_probe.experiments.backdoor.run`."""
-    config = config.resolved()
+    config = _named(config, model, clean).resolved()
     settings = config.model_dump(mode="json")
     with open_run(out, experiment=NAME, config=settings) as opened:
         pair = _load_pair(config, model, clean)
@@ -80,6 +79,7 @@ def run(
             n_places=config.n_places,
             new_tokens=config.max_new_tokens,
             seed=config.seed,
+            truncate=config.truncate,
         )
         vectors, activations = steps.fit_traits(
             pair.reference,
@@ -93,6 +93,8 @@ def run(
             suspect=identify(pair.suspect).to_dict(),
             clean=None if pair.clean is None else identify(pair.clean).to_dict(),
             carriers=conditions.carriers.hash,
+            contrasts={name: found.contrast_hash for name, found in activations.items()},
+            sae=None if sae is None else weights_hash(sae.sae.named_parameters()),
             seed=config.seed,
         )
         vectors.save(opened.path("vectors.safetensors"))
@@ -105,6 +107,16 @@ def run(
 def _console() -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+
+
+def _named(config: Config, model: HookedModel | None, clean: HookedModel | None) -> Config:
+    """The configuration under the names of the models handed in, so that it says what was run."""
+    changes: dict[str, object] = {}
+    if model is not None and config.suspect is None:
+        changes["suspect"] = identify(model).id
+    if clean is not None and config.clean is None:
+        changes["clean"] = identify(clean).id
+    return config.model_copy(update=changes)
 
 
 def _load_pair(config: Config, model: HookedModel | None, clean: HookedModel | None) -> steps.Pair:
@@ -140,7 +152,8 @@ def _find(
         "detection_auc.json", detection_auc(scores, readings, layers, config.controls)
     )
     sae_reading = None if sae is None else _features(pair, sae, conditions, readings, config)
-    places = sorted({reading.place for reading in traits.values() if reading is not None})
+    read = [*traits.values(), sae_reading]
+    places = sorted({reading.place for reading in read if reading is not None})
     shortcuts = {
         f"token {place + 1} after the trigger": steps.audit(
             pair.suspect, conditions, readings, place
@@ -153,6 +166,8 @@ def _find(
         clean=None if pair.clean is None else identify(pair.clean).id,
         share_identical=float(usable.mean()),
         alpha=config.alpha,
+        compared_tokens=config.max_new_tokens,
+        prefix_lengths=conditions.prefix_lengths,
     )
     said = claims(
         traits,

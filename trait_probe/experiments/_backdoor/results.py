@@ -55,8 +55,13 @@ class Found:
 def criteria(found: Found) -> list[dict[str, object]]:
     """The plan's criteria with observed values; a number passes nothing without its claim."""
     read = [reading for reading in found.traits.values() if reading is not None]
-    best = max(read, key=lambda reading: reading.auc_suspect.value, default=None)
     verdicts = {claim.id: claim.verdict for claim in found.claims}
+    # A trait whose claim holds, if there is one; the others' numbers mean nothing by themselves.
+    best = max(
+        read,
+        key=lambda r: (verdicts[f"trait:{r.trait}"] == "supported", r.auc_suspect.value),
+        default=None,
+    )
     out: list[dict[str, object]] = []
     if best is None:
         observed = "no place could be read"

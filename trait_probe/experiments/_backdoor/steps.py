@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trait_probe.basis import Site
+from trait_probe.errors import BadInputError
 from trait_probe.evidence.nulls import random_directions
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
 from trait_probe.evidence.trigger_design import Reading
@@ -120,6 +121,12 @@ def fit_traits(
         # match. Completions share their opening and differ only in the words that follow it.
         position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
         found = contrast_activations(model, contrast, layers=layers, position=position)
+        if found.trait in activations:
+            raise BadInputError(
+                "Two of the traits have the same name, and only one could be told from the other.",
+                got=name,
+                fix=f"Leave one out, or rename 'trait: {found.trait}' in your own file.",
+            )
         activations[found.trait] = found
     vectors = [
         vector

@@ -9,6 +9,7 @@ are about normal). Nineteen controls make the first bound 0.05.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ class Setting:
     Attributes:
         trigger, suspect, clean: as the user wrote them; `clean` None where there is no control.
         share_identical: share of carriers with one answer under every condition.
+        compared_tokens: how far answers were compared.
+        prefix_lengths: tokens of the trigger, then of each control.
         alpha: error rate, adjusted for all claims of the run.
     """
 
@@ -50,6 +53,8 @@ class Setting:
     clean: str | None
     share_identical: float
     alpha: float
+    compared_tokens: int = 24
+    prefix_lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def _claim(
         id=found.id,
         kind="shift",
         statement=(
-            f"Where the answers are identical, {setting.trigger!r} raises {found.what} in "
+            f"Where the first {setting.compared_tokens} answer tokens are identical, "
+            f"{setting.trigger!r} raises {found.what} in "
             f"{setting.suspect}, {found.where}, beyond other prefixes and beyond {against}."
         ),
         effect=found.effect,
@@ -184,7 +190,8 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
         interval_check("shift", found.effect),
         control,
         p_value_check("label permutation", p.permutation, alpha=setting.alpha),
-        _pretend_check(found.pretend, p.rank, looks),
+        _pretend_check(found.pretend, p.rank, looks, setting.alpha),
+        _form_check(setting.prefix_lengths),
         p_value_check("multiplicity", p.pretend, alpha=setting.alpha),
         percentile_check("random directions", found.percentiles["random"]),
         percentile_check("unrelated directions", found.percentiles["unrelated"]),
@@ -197,18 +204,36 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
     ]
 
 
-def _pretend_check(null: PretendNull, rank_p: float, looks: int) -> Check:
+def _pretend_check(null: PretendNull, rank_p: float, looks: int, alpha: float) -> Check:
     """`rank_p` is the claim's `family_p`: at its least, the trigger is beyond all, everywhere."""
     beyond = null.beyond_all and rank_p * (null.n + 1) < 1.5
     words = "beyond all" if beyond else "not beyond all"
     t = "" if isinstance(null.t, Unscored) else f", t = {null.t:.3g}"
-    return Check(
-        "pretend triggers",
-        "passed" if beyond else "failed",
-        f"{words} {null.n} pretend triggers of {looks} claims{t}",
-        "beyond every control in the trigger's role, in every claim; a meaningless trigger is so "
-        f"once in {null.n + 1} runs",
+    required = (
+        "beyond every control in the trigger's role, in every claim; a meaningless trigger of "
+        f"their kind is so once in {null.n + 1} runs"
     )
+    if beyond and 1 / (null.n + 1) > alpha:
+        least = math.ceil(1 / alpha - 1 - 1e-9)
+        why = f"{words} {null.n} pretend triggers, too few for alpha {alpha:g} (at least {least})"
+        return missing_check("pretend triggers", why, required)
+    observed = f"{words} {null.n} pretend triggers of {looks} claims{t}"
+    return Check("pretend triggers", "passed" if beyond else "failed", observed, required)
+
+
+def _form_check(lengths: tuple[int, ...]) -> Check:
+    """Pretend triggers stand for the trigger only if they are prefixes of its kind.
+
+    Length is the part of that which can be counted; the rest is the user's choice of controls.
+    """
+    name, required = "controls of the trigger's form", "as many tokens as some of the controls"
+    if not lengths:
+        return missing_check(name, "prefix lengths were not recorded", required)
+    trigger, controls = lengths[0], lengths[1:]
+    words = f"{trigger} tokens; controls {min(controls)} to {max(controls)}"
+    if not min(controls) <= trigger <= max(controls):
+        return missing_check(name, f"{words}: they cannot stand for such a trigger", required)
+    return Check(name, "passed", words, required)
 
 
 def _controls(found: _Found, setting: Setting) -> dict[str, object]:
