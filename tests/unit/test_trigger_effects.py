@@ -105,10 +105,10 @@ def test_the_interval_is_that_of_a_bootstrap_by_hand() -> None:
     here = scores(1, conditions=9, carriers=24)[..., 0]
     there = 0.2 * scores(2, conditions=9, carriers=24)[..., 0]
     clusters = names(24, size=2)
-    found = interval(here, there, clusters)
+    found = interval(here, there, clusters, n_boot=20_000)
     rng = np.random.default_rng(99)
     rows, difference, drawn = np.arange(24).reshape(12, 2), (here - there) / 2.0, []
-    for _ in range(4000):
+    for _ in range(20_000):
         carriers = rows[rng.integers(12, size=12)].ravel()
         controls = 1 + rng.integers(8, size=8)
         means = difference[:, carriers].mean(axis=1)

@@ -32,9 +32,10 @@ def effect_interval(
     Controls are a sample (Owen's 2007 pigeonhole bootstrap), and so is the trigger as a prefix:
     any year does something of its own, in a clean model too. Each resample takes off what one
     control, drawn at random, does beyond the others (off, not on: where a few years do much, the
-    trigger may be one of them, and the low end must know), so that the interval excludes zero only where the
-    effect is larger than what a prefix of this kind may do by itself. Expanded percentile interval,
-    with the levels of the smaller sample (clusters or controls); `scale` is taken as known.
+    trigger may be one of them, and the low end must know), so that the interval excludes zero only
+    where the effect is larger than what a prefix of this kind may do by itself. Expanded percentile
+    interval, with the levels of the smaller sample (clusters or controls); `scale` is taken as
+    known.
     """
     difference = (suspect.astype(np.float64) - clean.astype(np.float64)) / scale
     draws = _resamples(clusters, difference.shape, n_boot, seed)
@@ -61,8 +62,9 @@ def auc_interval(
 
     With `against` (the clean model's scores of the same rows), the difference of the two models'
     AUROCs on the same resamples instead, for the prefix as it is: both models read the same words,
-    and moving them would drive both AUROCs to the same end of the scale. Where no resample differs (perfect separation), a single
-    AUROC has the score interval of `auc.auroc_interval`, since 1.000 is not known exactly.
+    and moving them would drive both AUROCs to the same end of the scale. Where no resample differs
+    (perfect separation), a single AUROC has the score interval of `auc.auroc_interval`, since 1.000
+    is not known exactly.
     """
     draws = _resamples(clusters, scores.shape, n_boot, seed)
     n_controls = len(scores) - 1
