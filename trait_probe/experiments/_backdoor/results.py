@@ -111,6 +111,8 @@ def _onset_words(reading: TraitReading, held: bool) -> str:
         f"from token {onset.place + 1} after the trigger on "
         f"(95 % interval {onset.low + 1} to {onset.high + 1})"
     )
+    if onset.place == onset.first_readable:
+        said += ", the first that can be read"
     return said if held else f"{said}, but the claim is not supported"
 
 
