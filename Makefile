@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 
 # Everything: unit, property and integration tests, notebooks, the experiment end to end.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Before each commit, under two minutes.
 check: $(VENV)/.installed-dev
@@ -26,7 +26,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 fast-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -m "not slow" -q --numprocesses auto --dist loadfile
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
