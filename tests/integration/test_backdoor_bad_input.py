@@ -58,7 +58,7 @@ def test_it_says_what_is_wrong(tmp_path, capsys, monkeypatch, flags, sentences):
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [
-        ("", ("empty",)),
+        ("", ("no prompts",)),
         ('{"id": "a", "text": "x"}\nnot json\n', ("2",)),
         ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', ("1", "2")),
         ('{"id": "a", "txt": "x"}\n', ("text",)),

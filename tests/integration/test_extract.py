@@ -304,6 +304,19 @@ def test_the_vector_is_the_methods_own_on_the_fitted_pairs(tiny_model, method):
     )
 
 
+def test_held_out_pairs_that_disagree_turn_the_sign_and_show_in_the_auc(tiny_model):
+    site = Site(1)
+    activations = contrast_activations(tiny_model, made(n=8), layers=1)
+    positive, negative = (side.clone() for side in activations.pairs[site])
+    positive += 100 * PLANT
+    held = np.random.default_rng(0).permutation(sorted(activations.groups))[:2].tolist()
+    rows = [activations.groups.index(group) for group in held]
+    positive[rows], negative[rows] = negative[rows], positive[rows].clone()
+    (vector,) = fit_vectors(replace(activations, pairs={site: (positive, negative)}))
+    assert float(vector.direction @ geometry.unit(PLANT)) < -0.99
+    assert vector.reliability.held_out_auc == 0.0  # of the fitted sign: the warning
+
+
 def test_whole_groups_are_held_out(tiny_model):
     activations = contrast_activations(tiny_model, made(n=10), layers=1)
     grouped = replace(activations, groups=tuple(f"g{place // 2}" for place in range(10)))
@@ -393,6 +406,13 @@ def test_a_rule_that_skips_some_prompts_is_refused(tiny_model):
     with pytest.raises(BadInputError, match="no token in 7 of 8 prompts of a side") as caught:
         extract(tiny_model, contrast, position="response[5]")
     assert "0/0" in str(caught.value)
+
+
+def test_a_given_answer_without_tokens_is_refused(tiny_model):
+    """Not read at the prompt's end, as a set without answers would be."""
+    contrast = without(made("completions"), response="")
+    with pytest.raises(BadInputError, match="no token in 1 of 8 prompts of a side"):
+        extract(tiny_model, contrast)
 
 
 def test_empty_answers_drop_their_pairs(monkeypatch, tiny_model):
