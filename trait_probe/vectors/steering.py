@@ -20,7 +20,7 @@ def steering(
 
     Args:
         strength: fraction of the activation norm: 0 changes no bit, 0.3 is strong, negative steers
-            away; one number, or one per batch row.
+            away; one number, or one per prompt of the call.
         lineage_ok: your statement that the model is a fine-tune of the vector's model.
 
     Raises:

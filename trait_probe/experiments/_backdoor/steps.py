@@ -151,7 +151,8 @@ def project_places(
             label=f"{name}: projecting",
         ).to_table(),
     )
-    return Projections.from_table(table)
+    names = [item.prompt_id for item in conditions.all_rendered]
+    return Projections.from_table(table, prompt_ids=names)
 
 
 def null_effects(
