@@ -25,15 +25,6 @@ class ExperimentConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    @pydantic.model_validator(mode="wrap")
-    @classmethod
-    def _in_house_form(cls, data: Any, handler: Callable[[Any], Any]) -> Any:
-        # Not a ValueError, so pydantic and tyro let it through as it is.
-        try:
-            return handler(data)
-        except pydantic.ValidationError as error:
-            raise _invalid(error, cls) from error
-
 
 def main(
     config_class: type[ConfigT],
@@ -79,13 +70,16 @@ def _parse(
 
     command.__annotations__["config"] = Annotated[config_class, tyro.conf.OmitArgPrefixes]
     command.__defaults__ = (default, None)
-    return tyro.cli(
-        command,
-        prog=prog,
-        description=description,
-        args=arguments,
-        config=(tyro.conf.FlagConversionOff,),
-    )
+    try:
+        return tyro.cli(
+            command,
+            prog=prog,
+            description=description,
+            args=arguments,
+            config=(tyro.conf.FlagConversionOff,),
+        )
+    except pydantic.ValidationError as error:
+        raise _invalid(error, config_class, "the command line") from error
 
 
 def _config_file(config_class: type[ConfigT], arguments: list[str]) -> ConfigT:
@@ -112,7 +106,10 @@ def load_config(config_class: type[ConfigT], path: Path) -> ConfigT:
         ) from error
     if not isinstance(data, dict):
         raise BadInputError(f"{path} holds no JSON object.", got=type(data).__name__)
-    return config_class.model_validate(data)
+    try:
+        return config_class.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise _invalid(error, config_class, str(path)) from error
 
 
 def _take_option(arguments: list[str], name: str) -> str | None:
@@ -130,19 +127,16 @@ def _take_option(arguments: list[str], name: str) -> str | None:
 
 
 def _invalid(
-    error: pydantic.ValidationError, config_class: type[pydantic.BaseModel]
+    error: pydantic.ValidationError, config_class: type[pydantic.BaseModel], where: str
 ) -> BadInputError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return BadInputError(
-            "The configuration has an unknown field.",
-            got=field,
-            valid=nearest(field, config_class.model_fields),
-            fix="See --help for each field.",
-        )
+    names = list(config_class.model_fields)
+    unknown = first["type"] == "extra_forbidden"
+    problem = f"{where}: unknown field." if unknown else f"{where}: {field}: {first['msg']}."
     return BadInputError(
-        f"The configuration's {field} is not valid: {first['msg']}.",
-        got=first.get("input"),
+        problem,
+        got=field if unknown else first.get("input"),
+        valid=nearest(field, names) if unknown else (),
         fix="See --help for each field's meaning and range.",
     )
