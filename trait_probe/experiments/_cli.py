@@ -6,6 +6,7 @@ which leaves a run that the same command resumes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,15 @@ class ExperimentConfig(pydantic.BaseModel):
     """Base of every experiment's configuration: frozen, strict about names, plain JSON."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _in_house_form(cls, data: Any, handler: Callable[[Any], Any]) -> Any:
+        # Not a ValueError, so pydantic and tyro let it through as it is.
+        try:
+            return handler(data)
+        except pydantic.ValidationError as error:
+            raise _invalid(error, cls) from error
 
 
 def main(
@@ -59,27 +69,27 @@ def _parse(
     description: str,
     arguments: list[str],
 ) -> tuple[ConfigT, Path | None]:
-    def command(config: Any, out: Path | None = None) -> tuple[Any, Path | None]:
-        """Command.
-
-        Args:
-            config: the experiment's own fields; --config FILE takes them from a JSON file.
-            out: the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it.
-        """
-        return config, out
-
-    command.__annotations__["config"] = Annotated[config_class, tyro.conf.OmitArgPrefixes]
-    command.__defaults__ = (default, None)
-    try:
-        return tyro.cli(
-            command,
-            prog=prog,
-            description=description,
-            args=arguments,
-            config=(tyro.conf.FlagConversionOff,),
-        )
-    except pydantic.ValidationError as error:
-        raise _invalid(error, config_class, "the command line") from error
+    about = "the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it."
+    # A class, not a function whose defaults are set afterwards: a decorated function keeps its own.
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            (
+                "config",
+                Annotated[config_class, tyro.conf.OmitArgPrefixes],
+                dataclasses.field(default_factory=lambda: default),
+            ),
+            ("out", Annotated[Path | None, tyro.conf.arg(help=about)], None),
+        ],
+    )
+    parsed: Any = tyro.cli(
+        command,
+        prog=prog,
+        description=description,
+        args=arguments,
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    return parsed.config, parsed.out
 
 
 def _config_file(config_class: type[ConfigT], arguments: list[str]) -> ConfigT:
@@ -106,10 +116,7 @@ def load_config(config_class: type[ConfigT], path: Path) -> ConfigT:
         ) from error
     if not isinstance(data, dict):
         raise BadInputError(f"{path} holds no JSON object.", got=type(data).__name__)
-    try:
-        return config_class.model_validate(data)
-    except pydantic.ValidationError as error:
-        raise _invalid(error, config_class, str(path)) from error
+    return config_class.model_validate(data)
 
 
 def _take_option(arguments: list[str], name: str) -> str | None:
@@ -127,16 +134,19 @@ def _take_option(arguments: list[str], name: str) -> str | None:
 
 
 def _invalid(
-    error: pydantic.ValidationError, config_class: type[pydantic.BaseModel], where: str
+    error: pydantic.ValidationError, config_class: type[pydantic.BaseModel]
 ) -> BadInputError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    names = list(config_class.model_fields)
-    unknown = first["type"] == "extra_forbidden"
-    problem = f"{where}: unknown field." if unknown else f"{where}: {field}: {first['msg']}."
+    if first["type"] == "extra_forbidden":
+        return BadInputError(
+            "The configuration has an unknown field.",
+            got=field,
+            valid=nearest(field, config_class.model_fields),
+            fix="See --help for each field.",
+        )
     return BadInputError(
-        problem,
-        got=field if unknown else first.get("input"),
-        valid=nearest(field, names) if unknown else (),
+        f"The configuration's {field} is not valid: {first['msg']}.",
+        got=first.get("input"),
         fix="See --help for each field's meaning and range.",
     )
