@@ -52,6 +52,10 @@ class Conditions:
         """The position rule that reads every place."""
         return f"after({SPAN})[:{self.places.valid.shape[1]}]"
 
+    def rule_at(self, place: int) -> str:
+        """The position rule that reads one place."""
+        return f"after({SPAN})[{place}]"
+
     def tokens_after(self, carrier: int) -> tuple[int, ...]:
         """Token ids of a carrier after the trigger (the same in every condition)."""
         return _after(self.rendered[0][carrier])

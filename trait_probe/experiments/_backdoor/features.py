@@ -194,7 +194,7 @@ def _values(
 ) -> Float[np.ndarray, "condition carrier d_sae"]:
     """Feature activations of the report carriers at the chosen place."""
     prompts = conditions.some(reading.report)
-    rule = f"after(trigger)[{reading.place}]"
+    rule = conditions.rule_at(reading.place)
     found = read(model, prompts, {sae.site: sae}, position=rule, label="features")
     values = found.values[sae.site]
     return values.reshape(len(conditions.names), len(reading.report), sae.d_sae)
@@ -263,7 +263,7 @@ def _dense_probe(
 ) -> Estimate | Unscored:
     """A supervised trigger probe at the same place: what it finds in the clean model is no news."""
     prompts = conditions.some(reading.report)
-    rule = f"after(trigger)[{reading.place}]"
+    rule = conditions.rule_at(reading.place)
     rows = read(model, prompts, {site: raw}, position=rule, label="dense probe").values[site]
     labels = np.repeat(np.arange(len(conditions.names)) == 0, len(reading.report))
     groups = list(reading.clusters) * len(conditions.names)

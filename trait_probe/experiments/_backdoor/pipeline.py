@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from rich.console import Console
 
-from trait_probe.basis import Site
 from trait_probe.evidence.claims import claims_json
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.experiments._backdoor import page, steps
@@ -224,18 +224,7 @@ def _features(
     readings: tuple[Reading, ...],
     config: Config,
 ) -> SaeReading | None:
-    def nulls(site: Site, reading: Reading) -> dict[str, Float[np.ndarray, " draw"]]:
-        return steps.null_effects(
-            pair,
-            conditions,
-            site,
-            reading,
-            n=config.n_random,
-            seed=config.seed,
-            method=config.method,
-            activations=None,
-        )
-
+    nulls = partial(steps.null_effects, pair, conditions, config, None)
     draws = Draws(config.n_boot, config.n_permutations, config.seed)
     return read_features(pair.suspect, pair.clean, sae, conditions, readings, nulls, draws)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -158,13 +159,10 @@ def project_places(
 def null_effects(
     pair: Pair,
     conditions: Conditions,
+    config: Config,
+    activations: ContrastActivations | None,
     site: Site,
     reading: Reading,
-    *,
-    n: int,
-    seed: int,
-    method: str,
-    activations: ContrastActivations | None,
 ) -> dict[str, Float[np.ndarray, " draw"]]:
     """Effects, at one site and place, of directions that mean nothing.
 
@@ -177,10 +175,11 @@ def null_effects(
     in 26 to 62 % of runs, not 5 %). The pretend triggers have that freedom and hold the error rate.
     """
     covariance = _control_covariance(pair.reference, conditions, site, reading)
+    n, seed = config.n_random, config.seed
     families = {"random": torch.from_numpy(random_directions(covariance, n, seed)).float()}
     if activations is not None:
         families["unrelated"] = shuffled_directions(
-            activations, site, method=method, n=n, seed=seed
+            activations, site, method=config.method, n=n, seed=seed
         )
     directions = torch.cat(list(families.values()))
     here = _scores_along(pair.suspect, conditions, site, reading, directions)
@@ -199,7 +198,9 @@ def _control_covariance(
     model: HookedModel, conditions: Conditions, site: Site, reading: Reading
 ) -> Float[np.ndarray, "d_model d_model"]:
     controls = conditions.some(reading.selection)[len(reading.selection) :]
-    found = read(model, controls, {site: raw}, position=_rule(reading), label="covariance")
+    found = read(
+        model, controls, {site: raw}, position=conditions.rule_at(reading.place), label="covariance"
+    )
     covariance: Float[np.ndarray, "d_model d_model"] = Moments.of(
         torch.from_numpy(found.values[site])
     ).covariance.numpy()
@@ -214,12 +215,10 @@ def _scores_along(
     directions: Float[Tensor, "component d_model"],
 ) -> Float[np.ndarray, "condition carrier component"]:
     prompts = conditions.some(reading.report)
-    found = project_directions(model, prompts, directions, site, position=_rule(reading))
+    found = project_directions(
+        model, prompts, directions, site, position=conditions.rule_at(reading.place)
+    )
     return found.values[site].reshape(len(conditions.names), len(reading.report), -1)
-
-
-def _rule(reading: Reading) -> str:
-    return f"after(trigger)[{reading.place}]"
 
 
 Scores = list[Float[np.ndarray, "condition carrier series"]]
@@ -243,21 +242,7 @@ def read_traits(
         scores["suspect"][trait] = here
         if there is not None:
             scores["clean"][trait] = there
-
-        def nulls(
-            site: Site, reading: Reading, contrast: ContrastActivations = contrast
-        ) -> dict[str, Float[np.ndarray, " draw"]]:
-            return null_effects(
-                pair,
-                conditions,
-                site,
-                reading,
-                n=config.n_random,
-                seed=config.seed,
-                method=config.method,
-                activations=contrast,
-            )
-
+        nulls = partial(null_effects, pair, conditions, config, contrast)
         found[trait] = read_trait(trait, here, there, sites, readings, nulls, draws)
     return found, scores
 
@@ -268,7 +253,13 @@ def audit(
     """Shortcuts that tell trigger from control prompts, on the report carriers of one place."""
     reading = readings[place]
     prompts = conditions.some(reading.report)
-    rows = read(model, prompts, {EMBEDDING: raw}, position=_rule(reading), label="shortcuts")
+    rows = read(
+        model,
+        prompts,
+        {EMBEDDING: raw},
+        position=conditions.rule_at(reading.place),
+        label="shortcuts",
+    )
     return audit_shortcuts(
         [tokenizer_of(model).decode(list(item.token_ids)) for item in prompts],
         np.array([len(item.token_ids) for item in prompts]),
