@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from models import hugging_face
 from rendered_builders import D_VOCAB, RULES, one_at_a_time, prompts, random_ids, rendered
 
 from trait_probe.basis import Site
@@ -85,16 +84,6 @@ def test_a_prompt_reads_as_hugging_face_reads_it(any_model, oracle, items, budge
         ]
     alone = np.concatenate([states[layer + 1][0].numpy() for states in expected])
     np.testing.assert_allclose(found.values[Site(layer)], alone, atol=1e-5)
-
-
-@pytest.fixture(scope="session")
-def oracles(folders):
-    return {name: hugging_face(folder) for name, folder in folders.items()}
-
-
-@pytest.fixture
-def oracle(shape, oracles):
-    return oracles[shape]
 
 
 @model_laws

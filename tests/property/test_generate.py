@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models import hugging_face
 from rendered_builders import D_VOCAB, prompts, random_ids, rendered
 from scipy import stats
 
@@ -32,16 +31,6 @@ model_laws = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # session models, left as found
 )
 budgets = st.sampled_from([1, 40, 4096])
-
-
-@pytest.fixture(scope="session")
-def oracles(folders):
-    return {name: hugging_face(folder) for name, folder in folders.items()}
-
-
-@pytest.fixture
-def oracle(shape, oracles):
-    return oracles[shape]
 
 
 def hugging_face_greedy(oracle, item, *, stops=None, new=NEW):
