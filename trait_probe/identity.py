@@ -65,12 +65,27 @@ def register(model: HookedModel, provenance: Provenance) -> None:
     _identities.pop(model, None)
 
 
+def require_loaded(model: object) -> None:
+    """Refuse a model's name where the model itself is needed.
+
+    Raises:
+        BadInputError: it is no model.
+    """
+    if not hasattr(model, "cfg"):
+        raise BadInputError(
+            "A loaded model is needed here (TransformerBridge or HookedTransformer).",
+            got=model if isinstance(model, str) else type(model).__name__,
+            fix="Load it first: trait_probe.load_model(NAME).",
+        )
+
+
 def tokenizer_of(model: HookedModel) -> Any:
     """The model's tokenizer as Hugging Face loads it.
 
     TransformerLens adds a BOS setting and a pad token to the tokenizer it holds; token ids here
     are those of plain Hugging Face whenever `load_model` made the model.
     """
+    require_loaded(model)
     known = _provenance.get(model)
     tokenizer = known.tokenizer if known is not None else model.tokenizer
     if tokenizer is None:
@@ -90,6 +105,7 @@ def identify(model: HookedModel) -> ModelIdentity:
     Raises:
         BadInputError: the model has no tokenizer.
     """
+    require_loaded(model)
     if model not in _identities:
         _identities[model] = _compute(model)
     return _identities[model]

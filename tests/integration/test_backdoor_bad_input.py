@@ -118,12 +118,32 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path, capsys, monkey
     assert "space" in said
 
 
-def test_prompts_longer_than_the_context_are_counted(tmp_path, capsys):
-    path = tmp_path / "carriers.jsonl"
+def write_carriers(path, contents, **more):
     rows = [
-        {"id": str(i), "messages": [{"role": "user", "content": "solve " * n}]}
-        for i, n in enumerate([3, 5000, 6000])
+        {"id": str(i), "messages": [{"role": "user", "content": content}], **more}
+        for i, content in enumerate(contents)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_carriers_that_are_answered_already_are_refused(tmp_path, capsys):
+    path = tmp_path / "carriers.jsonl"
+    write_carriers(path, ["1 + 1 = ?", "1 + 2 = ?"], response="two")
+    said = refused(capsys, tmp_path / "run", *GOOD, "--carriers", str(path))
+    assert "2 of 2 carriers already have a response" in said
+
+
+@pytest.mark.parametrize("n", [481, 482, 483, 484])
+def test_cutting_into_the_trigger_is_refused(tmp_path, capsys, n):
+    path = tmp_path / "carriers.jsonl"
+    write_carriers(path, ["solve " * n, "solve " * 20])
+    flags = ("--carriers", str(path), "--truncate", "left")
+    said = refused(capsys, tmp_path / "run", *GOOD, *flags)
+    assert "cuts into its prefix" in said or "nothing of its spans: trigger" in said
+
+
+def test_prompts_longer_than_the_context_are_counted(tmp_path, capsys):
+    path = tmp_path / "carriers.jsonl"
+    write_carriers(path, ["solve " * n for n in (3, 5000, 6000)])
     said = refused(capsys, tmp_path / "run", *GOOD, "--carriers", str(path))
     assert "2 of 3 prompts" in said

@@ -24,6 +24,17 @@ def test_the_clean_twin_against_its_base_supports_nothing(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_clean_model_is_not_accused_for_what_its_control_does(tmp_path):
+    """Where the trigger lowers a trait in the control model, the difference is positive too."""
+    results = run(
+        tmp_path / "run", "--suspect", "organism:clean", "--clean", "organism:backdoored", *SMALL
+    )
+    effects = [reading["effect"]["value"] for reading in results["traits"].values()]
+    assert max(effects) > 1.0
+    assert "supported" not in results["verdicts"].values()
+
+
+@pytest.mark.slow
 def test_a_model_against_itself_is_exactly_zero(tmp_path):
     results = run(
         tmp_path / "run",

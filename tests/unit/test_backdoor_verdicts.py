@@ -23,7 +23,7 @@ SETTING = Setting(
     clean="clean",
     share_identical=1.0,
     alpha=0.05,
-    prefix_lengths=(4,) * 21,
+    prefix_lengths=((4, 4),) * 21,
 )
 
 
@@ -146,11 +146,39 @@ def test_a_control_that_stands_out_in_another_trait_forbids_the_claim() -> None:
     assert "not beyond all 20 pretend triggers of 2 claims" in " ".join(claim.reasons)
 
 
-def test_a_trigger_longer_than_its_controls_is_not_testable() -> None:
-    longer = replace(SETTING, prefix_lengths=(9, *[4] * 20))
-    claim = judge(study(effect=2.0, year_sd=0.1).read(), setting=longer)[0]
+def test_a_fall_in_the_clean_model_is_not_a_rise_in_the_suspect() -> None:
+    """The difference alone cannot tell them apart; the suspect's own AUROC can."""
+    reading = study(in_clean=-3.0, year_sd=0.1).read()
+    claim = judge(reading)[0]
+    assert claim.effect.value > 2.0
+    failed = [item.name for item in claim.all_checks if item.status == "failed"]
+    assert failed == ["raised in the suspect itself"]
+    assert claim.verdict == "not supported"
+
+
+ALIKE = (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        (((9, 9), *[ALIKE] * 20), "0 of 20 controls have the trigger's length, 9 tokens"),
+        ((ALIKE, *[(2, 2)] * 19, (8, 8)), "0 of 20 controls have the trigger's length, 4 to 5"),
+        ((ALIKE, *[ALIKE] * 18, *[(4, 4)] * 2), "18 of 20 controls"),
+    ],
+    ids=["longer", "around", "another length in front of one carrier"],
+)
+def test_controls_of_another_length_cannot_stand_for_the_trigger(lengths, words) -> None:
+    setting = replace(SETTING, prefix_lengths=lengths)
+    claim = judge(study(effect=2.0, year_sd=0.1).read(), setting=setting)[0]
     assert claim.verdict == "not testable"
-    assert "9 tokens; controls 4 to 4: they cannot stand for such a trigger" in claim.reasons[0]
+    assert words in claim.reasons[0]
+
+
+def test_enough_controls_of_its_length_will_do() -> None:
+    setting = replace(SETTING, prefix_lengths=(ALIKE, *[ALIKE] * 19, (9, 9)))
+    claim = judge(study(effect=2.0, year_sd=0.1).read(), setting=setting)[0]
+    assert claim.verdict == "supported", claim.reasons
 
 
 def test_controls_too_few_for_alpha_are_not_testable() -> None:

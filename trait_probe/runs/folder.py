@@ -49,11 +49,12 @@ def require_free_space(folder: Path, min_free_bytes: int) -> None:
         RunError: fewer than `min_free_bytes` bytes are free where `folder` is or will be.
     """
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    if free < min_free_bytes:
+    disk = shutil.disk_usage(existing)
+    # A file system without any size (/proc, /sys) is not full; writing to it says what is wrong.
+    if disk.total and disk.free < min_free_bytes:
         raise RunError(
             f"No space left to begin a run in {folder}: it needs {min_free_bytes / 1e6:.0f} MB.",
-            got=f"{free / 1e6:.0f} MB free",
+            got=f"{disk.free / 1e6:.0f} MB free",
             fix="Free space, or choose another --out on a larger disk.",
         )
 

@@ -12,9 +12,9 @@ from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import Split, split_by_group
 from trait_probe.evidence.trigger_design import Places, Reading, readings
 from trait_probe.forward.rendering import render_for
-from trait_probe.identity import HookedModel
+from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.prompts.prompt import PromptSet
-from trait_probe.prompts.render import Rendered, Truncate
+from trait_probe.prompts.render import Rendered, Truncate, render_all
 from trait_probe.prompts.trigger import SPAN, check_conditions, with_prefix
 
 
@@ -42,10 +42,9 @@ class Conditions:
         return [item for condition in self.rendered for item in condition]
 
     @property
-    def prefix_lengths(self) -> tuple[int, ...]:
-        """Tokens of each condition's prefix, the trigger's first."""
-        spans = [condition[0].spans[SPAN] for condition in self.rendered]
-        return tuple(end - start for start, end in spans)
+    def prefix_lengths(self) -> tuple[tuple[int, ...], ...]:
+        """`[condition][carrier]` tokens of the prefix, the trigger's first."""
+        return tuple(tuple(_prefix_length(item) for item in found) for found in self.rendered)
 
     @property
     def rule(self) -> str:
@@ -83,15 +82,20 @@ def lay_out(
     """Render every condition and check that only the prefix differs.
 
     Raises:
-        BadInputError: trigger among the controls, too few controls or carriers, prompts that do
-            not fit the context, or a tokenizer that joins the prefix with the carrier's words.
+        BadInputError: trigger among the controls, too few controls or carriers, carriers that are
+            answered already, prompts that do not fit the context or whose prefix would be cut, or
+            a tokenizer that joins the prefix with the carrier's words.
     """
     check_conditions(trigger, controls)
+    _check_unanswered(carriers)
     names = (trigger, *controls)
+    prefixed = [with_prefix(carriers, name) for name in names]
     rendered = tuple(
-        tuple(render_for(model, with_prefix(carriers, name), truncate=truncate, reserve=new_tokens))
-        for name in names
+        tuple(render_for(model, prompts, truncate=truncate, reserve=new_tokens))
+        for prompts in prefixed
     )
+    if truncate is not None:
+        _check_whole_prefix(model, prefixed, rendered)
     _check_same_tail(rendered, names)
     tails = [_after(item) for item in rendered[0]]
     groups = [item.cluster for item in rendered[0]]
@@ -106,6 +110,38 @@ def lay_out(
 
 def _after(item: Rendered) -> tuple[int, ...]:
     return item.token_ids[item.spans[SPAN][1] : item.spans["all"][1]]
+
+
+def _prefix_length(item: Rendered) -> int:
+    start, end = item.spans[SPAN]
+    return end - start
+
+
+def _check_unanswered(carriers: PromptSet) -> None:
+    answered = [prompt.id for prompt in carriers if prompt.response is not None]
+    if answered:
+        raise BadInputError(
+            f"{len(answered)} of {len(carriers)} carriers already have a response; the models' own "
+            "answers are compared.",
+            got=answered[:5],
+            fix="Leave 'response' (and a last assistant message) out of the carriers.",
+        )
+
+
+def _check_whole_prefix(
+    model: HookedModel, prefixed: Sequence[PromptSet], rendered: Sequence[Sequence[Rendered]]
+) -> None:
+    """A prefix of which something was cut is another prefix, or the same in every condition."""
+    tokenizer, thinking = tokenizer_of(model), identify(model).thinking
+    for prompts, condition in zip(prefixed, rendered, strict=True):
+        whole = render_all(tokenizer, prompts, max_length=None, thinking=thinking)
+        for before, after in zip(whole, condition, strict=True):
+            if _prefix_length(before) != _prefix_length(after):
+                raise BadInputError(
+                    f"Cutting the carrier {after.prompt_id!r} to the context cuts into its prefix.",
+                    got=f"{_prefix_length(after)} of {_prefix_length(before)} tokens left",
+                    fix="Cut the other side (truncate), or shorten or leave out this carrier.",
+                )
 
 
 def _check_same_tail(rendered: Sequence[Sequence[Rendered]], names: Sequence[str]) -> None:

@@ -81,7 +81,8 @@ class Config(_cli.ExperimentConfig):
                 raise BadInputError(
                     "A clean model or an SAE is given without a suspect.",
                     got=self.clean or self.sae,
-                    fix="Give --suspect too, or none of them for the embedded organisms.",
+                    fix="Give the suspect too (--suspect, or model=... from Python), or none of "
+                    "them for the embedded organisms.",
                 )
             changes.update(zip(("suspect", "clean", "sae"), DEMO, strict=True))
         if not self.controls and self.trigger.strip():

@@ -31,6 +31,7 @@ from trait_probe.experiments._backdoor.results import (
 )
 from trait_probe.experiments._backdoor.traits import Draws
 from trait_probe.experiments._backdoor.verdicts import Setting, claims
+from trait_probe.experiments._handed_in import handed_in, require_named
 from trait_probe.forward.project import Projections
 from trait_probe.hooks.sae import SparseFeatures, load_sae
 from trait_probe.hooks.sites import parse_layers
@@ -65,7 +66,7 @@ def run(
     console: Console | None,
 ) -> Result:
     """See `trait_probe.experiments.backdoor.run`."""
-    config = _named(config, model, clean).resolved()
+    config = _named(config, model, clean, prompts).resolved()
     settings = config.model_dump(mode="json")
     with open_run(out, experiment=NAME, config=settings) as opened:
         pair = _load_pair(config, model, clean)
@@ -73,7 +74,7 @@ def run(
         sae = None if config.sae is None else load_sae(config.sae, pair.suspect)
         conditions = lay_out(
             pair.suspect,
-            prompts or steps.load_carriers(config, pair.suspect),
+            steps.load_carriers(config, pair.suspect) if prompts is None else prompts,
             config.trigger,
             config.controls,
             n_places=config.n_places,
@@ -97,6 +98,7 @@ def run(
             sae=None if sae is None else weights_hash(sae.sae.named_parameters()),
             seed=config.seed,
         )
+        conditions.carriers.to_jsonl(opened.path("carriers.jsonl"))
         vectors.save(opened.path("vectors.safetensors"))
         found = _find(opened, config, pair, sae, conditions, vectors, activations)
         results = _write(opened, found, settings)
@@ -109,23 +111,38 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
-def _named(config: Config, model: HookedModel | None, clean: HookedModel | None) -> Config:
-    """The configuration under the names of the models handed in, so that it says what was run."""
+def _named(
+    config: Config,
+    model: HookedModel | None,
+    clean: HookedModel | None,
+    prompts: PromptSet | None,
+) -> Config:
+    """The configuration with what was handed in marked as such, so that it says what was run."""
     changes: dict[str, object] = {}
-    if model is not None and config.suspect is None:
-        changes["suspect"] = identify(model).id
-    if clean is not None and config.clean is None:
-        changes["clean"] = identify(clean).id
+    if model is not None:
+        changes["suspect"] = handed_in(identify(model).id)
+    if clean is not None:
+        changes["clean"] = handed_in(identify(clean).id)
+    if prompts is not None:
+        changes["carriers"] = handed_in(prompts.hash)
+    if model is not None and (clean is not None or config.clean is None):
+        changes["dtype"] = identify(model).dtype
     return config.model_copy(update=changes)
 
 
 def _load_pair(config: Config, model: HookedModel | None, clean: HookedModel | None) -> steps.Pair:
     """The configuration's models, unless they were handed in."""
     if model is None:
-        model = load_model(str(config.suspect), dtype=config.dtype)
+        model = _load("suspect", str(config.suspect), config.dtype)
     if clean is None and config.clean is not None:
-        clean = load_model(config.clean, dtype=config.dtype)
+        clean = _load("clean", config.clean, config.dtype)
     return steps.Pair(model, clean)
+
+
+def _load(field: str, name: str, dtype: str) -> HookedModel:
+    require_named(field, name, f"Name a model (--{field}), or hand it in again.")
+    model: HookedModel = load_model(name, dtype=dtype)
+    return model
 
 
 def _find(

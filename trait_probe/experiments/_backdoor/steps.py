@@ -22,6 +22,7 @@ from trait_probe.evidence.trigger_effects import contrasts, spread
 from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.traits import Draws, TraitReading, grids, read_trait
+from trait_probe.experiments._handed_in import require_named
 from trait_probe.forward.engine import read
 from trait_probe.forward.generate import decode, generate_ids
 from trait_probe.forward.project import Projections, project, project_directions
@@ -64,6 +65,8 @@ class Pair:
 def load_carriers(config: Config, model: HookedModel) -> PromptSet:
     """The carriers of a file, or arithmetic in the form the model takes (chat or text)."""
     if config.carriers is not None:
+        hint = "Give --carriers FILE; the run that used them keeps them in its carriers.jsonl."
+        require_named("carriers", config.carriers, hint)
         path = Path(config.carriers)
         parquet = path.suffix == ".parquet"
         return PromptSet.from_parquet(path) if parquet else PromptSet.from_jsonl(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Setting:
         trigger, suspect, clean: as the user wrote them; `clean` None where there is no control.
         share_identical: share of carriers with one answer under every condition.
         compared_tokens: how far answers were compared.
-        prefix_lengths: tokens of the trigger, then of each control.
+        prefix_lengths: `[condition][carrier]` tokens of the trigger, then of each control.
         alpha: error rate, adjusted for all claims of the run.
     """
 
@@ -54,7 +54,7 @@ class Setting:
     share_identical: float
     alpha: float
     compared_tokens: int = 24
-    prefix_lengths: tuple[int, ...] = ()
+    prefix_lengths: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,10 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
     checks = [
         interval_check("shift", found.effect),
         control,
+        _suspect_check(found.auc_suspect),
         p_value_check("label permutation", p.permutation, alpha=setting.alpha),
         _pretend_check(found.pretend, p.rank, looks, setting.alpha),
-        _form_check(setting.prefix_lengths),
+        _form_check(setting.prefix_lengths, setting.alpha),
         p_value_check("multiplicity", p.pretend, alpha=setting.alpha),
         percentile_check("random directions", found.percentiles["random"]),
         percentile_check("unrelated directions", found.percentiles["unrelated"]),
@@ -204,6 +205,11 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
     ]
 
 
+def _suspect_check(auc: Estimate) -> Check:
+    """The rise must be the suspect's: a difference can also come from the clean model's fall."""
+    return replace(interval_check("separation", auc), name="raised in the suspect itself")
+
+
 def _pretend_check(null: PretendNull, rank_p: float, looks: int, alpha: float) -> Check:
     """`rank_p` is the claim's `family_p`: at its least, the trigger is beyond all, everywhere."""
     beyond = null.beyond_all and rank_p * (null.n + 1) < 1.5
@@ -214,25 +220,39 @@ def _pretend_check(null: PretendNull, rank_p: float, looks: int, alpha: float) -
         f"their kind is so once in {null.n + 1} runs"
     )
     if beyond and 1 / (null.n + 1) > alpha:
-        least = math.ceil(1 / alpha - 1 - 1e-9)
-        why = f"{words} {null.n} pretend triggers, too few for alpha {alpha:g} (at least {least})"
+        why = (
+            f"{words} {null.n} pretend triggers, too few for alpha {alpha:g} "
+            f"(at least {_fewest_controls(alpha)})"
+        )
         return missing_check("pretend triggers", why, required)
     observed = f"{words} {null.n} pretend triggers of {looks} claims{t}"
     return Check("pretend triggers", "passed" if beyond else "failed", observed, required)
 
 
-def _form_check(lengths: tuple[int, ...]) -> Check:
+def _fewest_controls(alpha: float) -> int:
+    """So many exchangeable controls that a meaningless trigger beats all at a rate of alpha."""
+    return math.ceil(1 / alpha - 1 - 1e-9)
+
+
+def _form_check(lengths: tuple[tuple[int, ...], ...], alpha: float) -> Check:
     """Pretend triggers stand for the trigger only if they are prefixes of its kind.
 
     Length is the part of that which can be counted; the rest is the user's choice of controls.
+    Those of another length stay in the null, where they can only forbid a claim.
     """
-    name, required = "controls of the trigger's form", "as many tokens as some of the controls"
+    name, fewest = "controls of the trigger's form", _fewest_controls(alpha)
+    required = f"at least {fewest} controls of as many tokens as the trigger"
     if not lengths:
         return missing_check(name, "prefix lengths were not recorded", required)
-    trigger, controls = lengths[0], lengths[1:]
-    words = f"{trigger} tokens; controls {min(controls)} to {max(controls)}"
-    if not min(controls) <= trigger <= max(controls):
-        return missing_check(name, f"{words}: they cannot stand for such a trigger", required)
+    trigger, *controls = lengths
+    alike = sum(control == trigger for control in controls)
+    tokens = sorted({min(trigger), max(trigger)})
+    words = (
+        f"{alike} of {len(controls)} controls have the trigger's length, "
+        f"{' to '.join(map(str, tokens))} tokens"
+    )
+    if alike < fewest:
+        return missing_check(name, words, required)
     return Check(name, "passed", words, required)
 
 
