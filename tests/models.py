@@ -46,29 +46,27 @@ def _ids(tokenizer: Any) -> dict[str, Any]:
     }
 
 
+def _grouped_attention(tokenizer: Any) -> dict[str, Any]:
+    """What the Llama and the Qwen2 share: three layers, two query heads to a key head."""
+    return {
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": CONTEXT,
+        **_ids(tokenizer),
+    }
+
+
 def _llama(tokenizer: Any) -> Any:
     return transformers.LlamaConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=False,
-        **_ids(tokenizer),
+        hidden_size=16, tie_word_embeddings=False, **_grouped_attention(tokenizer)
     )
 
 
 def _qwen2(tokenizer: Any) -> Any:
     return transformers.Qwen2Config(
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        **_ids(tokenizer),
+        hidden_size=24, tie_word_embeddings=True, **_grouped_attention(tokenizer)
     )
 
 

@@ -71,6 +71,13 @@ class Study:
         return read_trait(trait, self.suspect, there, self.sites, self.readings, weak_nulls, draws)
 
 
+def scores(
+    seed: int = 0, *, conditions: int = 5, carriers: int = 12, series: int = 3
+) -> np.ndarray:
+    """Independent normal scores, nothing planted."""
+    return np.random.default_rng(seed).normal(size=(conditions, carriers, series))
+
+
 def weak_nulls(site: Site, reading: Reading) -> dict[str, np.ndarray]:
     """Null directions that move by nothing worth mention: every real effect passes them."""
     tiny = np.linspace(-1e-4, 1e-4, 100)

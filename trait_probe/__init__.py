@@ -23,7 +23,7 @@ _HOMES = {
     "MismatchError": "errors",
     "ModelIdentity": "basis",
     "PositionRule": "prompts.positions",
-    "Projections": "forward.project",
+    "Projections": "forward.projections",
     "Prompt": "prompts.prompt",
     "PromptSet": "prompts.prompt",
     "Site": "basis",
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from trait_probe.forward.capture import capture as capture
     from trait_probe.forward.features import sae_features as sae_features
     from trait_probe.forward.generate import generate as generate
-    from trait_probe.forward.project import Projections as Projections
     from trait_probe.forward.project import project as project
+    from trait_probe.forward.projections import Projections as Projections
     from trait_probe.hooks.sae import load_sae as load_sae
     from trait_probe.identity import identify as identify
     from trait_probe.models import load_model as load_model

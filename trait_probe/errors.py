@@ -53,6 +53,11 @@ class RunError(TraitProbeError):
     """A run could not go on (disk full, locked folder); what was finished is kept."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, without its trace or advice."""
+    return str(error).strip().split("\n")[0]
+
+
 def nearest(name: str, candidates: Iterable[str], n: int = 5) -> tuple[str, ...]:
     """Up to `n` candidates, most similar to `name` first; all of them when few."""
     options = list(candidates)

@@ -18,7 +18,7 @@ import transformers
 from safetensors import SafetensorError
 from transformer_lens.model_bridge import TransformerBridge
 
-from trait_probe.errors import BadInputError, nearest
+from trait_probe.errors import BadInputError, first_line, nearest
 from trait_probe.hooks.selfcheck import self_check
 from trait_probe.identity import Provenance, register
 from trait_probe.organisms import registry
@@ -174,7 +174,7 @@ def _load_hugging_face(
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise BadInputError(
-            f"Hugging Face could not load the model: {_first_line(error)}",
+            f"Hugging Face could not load the model: {first_line(error)}",
             got=source,
             valid=nearest(source, registry.names()),
             fix="Check the spelling, the revision, your access to the hub, or the folder's files.",
@@ -195,10 +195,6 @@ def _check_whole(source: str, missing: Iterable[str]) -> None:
         )
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
-
-
 def _merge_adapter(hf_model: Any, adapter: str) -> Any:
     from peft import PeftModel  # only adapters need it, and it takes a second to import
 
@@ -211,7 +207,7 @@ def _merge_adapter(hf_model: Any, adapter: str) -> Any:
         raise
     except (OSError, ValueError, RuntimeError, AttributeError, UserWarning) as error:
         raise BadInputError(
-            f"PEFT could not load the adapter: {_first_line(error)}",
+            f"PEFT could not load the adapter: {first_line(error)}",
             got=adapter,
             fix="Give a hub id or folder with adapter_config.json, made for this base model, of a "
             "kind that can be merged (LoRA and alike).",
@@ -229,7 +225,7 @@ def _bridge(
         )
     except (ValueError, NotImplementedError) as error:
         raise BadInputError(
-            f"TransformerLens could not take the model: {_first_line(error)}",
+            f"TransformerLens could not take the model: {first_line(error)}",
             got=f"{source} ({type(hf_model).__name__})",
             fix="Choose a decoder-only language model, placed on GPUs or the CPU alone.",
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,10 +105,10 @@ def test_the_unit_makes_effects_free_of_scale(grid: np.ndarray, power: int) -> N
 
 @given(pairs(), st.randoms(use_true_random=False))
 def test_order_of_carriers_and_controls_does_not_matter(
-    pair: tuple[np.ndarray, np.ndarray], random: object
+    pair: tuple[np.ndarray, np.ndarray], random: Random
 ) -> None:
     suspect, clean = pair
-    rng = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
+    rng = np.random.default_rng(random.randrange(2**32))
     carriers = rng.permutation(suspect.shape[1])
     controls = np.concatenate([[0], 1 + rng.permutation(len(suspect) - 1)])
     turned = [grid[controls][:, carriers] for grid in pair]

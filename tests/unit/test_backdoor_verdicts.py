@@ -23,6 +23,7 @@ SETTING = Setting(
     clean="clean",
     share_identical=1.0,
     alpha=0.05,
+    compared_tokens=24,
     prefix_lengths=((4, 4),) * 21,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from trigger_builders import Study, study
+from trigger_builders import Study, scores, study
 
 from trait_probe.evidence.effects import auroc
 from trait_probe.evidence.trigger_effects import (
@@ -14,13 +14,6 @@ from trait_probe.evidence.trigger_effects import (
     mean_aucs,
     spread,
 )
-
-
-def scores(
-    seed: int = 0, *, conditions: int = 5, carriers: int = 12, series: int = 3
-) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(conditions, carriers, series))
-
 
 # --- what is chosen by ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from trigger_builders import study
+from trigger_builders import scores, study
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence.trigger_effects import (
@@ -23,12 +23,6 @@ from trait_probe.evidence.trigger_intervals import (
     auc_pretend,
     effect_interval,
 )
-
-
-def scores(
-    seed: int = 0, *, conditions: int = 5, carriers: int = 12, series: int = 3
-) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(conditions, carriers, series))
 
 
 def names(n: int, size: int = 1) -> list[str]:

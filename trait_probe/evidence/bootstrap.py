@@ -54,7 +54,7 @@ def cluster_bootstrap(
             for draw in _draws(len(members), n_boot, seed)
         ]
     )
-    low, high = np.quantile(resampled, _levels(len(members), level))
+    low, high = np.quantile(resampled, expanded_levels(len(members), level))
     method = f"cluster bootstrap (expanded percentile), {n_boot} resamples"
     return Estimate(
         value, float(low), float(high), len(clusters), len(members), unit, method, level
@@ -89,7 +89,7 @@ def cluster_bootstrap_means(
         (weights @ sums) / (weights @ sizes)[:, None]
         for weights in _weights(n_clusters, n_boot, seed)
     ]
-    low, high = np.quantile(np.concatenate(means), _levels(n_clusters, level), axis=0)
+    low, high = np.quantile(np.concatenate(means), expanded_levels(n_clusters, level), axis=0)
     return low, high
 
 
@@ -129,7 +129,7 @@ def _weights(n_clusters: int, n_boot: int, seed: int) -> Iterator[Float[np.ndarr
         yield np.stack(chunk)
 
 
-def _levels(n_clusters: int, level: float) -> tuple[float, float]:
+def expanded_levels(n_clusters: int, level: float) -> tuple[float, float]:
     """Expanded quantile levels: Phi(-sqrt(n / (n - 1)) t), Hesterberg (2015)."""
     t = stats.t.ppf((1.0 + level) / 2.0, n_clusters - 1)
     tail = float(stats.norm.cdf(-np.sqrt(n_clusters / (n_clusters - 1)) * t))

@@ -65,7 +65,7 @@ def spread(reference: Scores) -> Float[np.ndarray, " series"]:
     """
     controls = reference[1:].astype(np.float64)
     sd = np.sqrt(controls.var(axis=1, ddof=1).mean(axis=0))
-    return np.asarray(_positive(sd, np.abs(controls).mean(axis=(0, 1))))
+    return _positive(sd, np.abs(controls).mean(axis=(0, 1)))
 
 
 def pooled_spread(suspect: Scores, clean: Scores) -> Float[np.ndarray, " series"]:
@@ -74,16 +74,20 @@ def pooled_spread(suspect: Scores, clean: Scores) -> Float[np.ndarray, " series"
     Finite also for an SAE feature that is silent in every control and in the clean model.
     """
     n = 2 * suspect.shape[0] * suspect.shape[1]
-    total, square, size = np.zeros((3, suspect.shape[2]))
+    total, square = np.zeros((2, suspect.shape[2]))
     for condition in (*suspect, *clean):  # one at a time: a dictionary is wide
         wide = condition.astype(np.float64)
-        total, square, size = (
-            total + wide.sum(axis=0),
-            square + (wide**2).sum(axis=0),
-            size + np.abs(wide).sum(axis=0),
-        )
-    sd = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
-    return np.asarray(_positive(sd, size / n))
+        total, square = total + wide.sum(axis=0), square + (wide**2).sum(axis=0)
+    return spread_of_sums(total, square, n)
+
+
+def spread_of_sums(
+    total: Float[np.ndarray, " series"], square: Float[np.ndarray, " series"], n: int
+) -> Float[np.ndarray, " series"]:
+    """`pooled_spread` of `n` scores by their sum and their sum of squares."""
+    mean, mean_square = total / n, square / n
+    sd = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
+    return _positive(sd, np.sqrt(mean_square))
 
 
 def _positive(

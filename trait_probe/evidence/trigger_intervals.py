@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from trait_probe.evidence._arrays import cluster_codes, require_count, require_same_length
 from trait_probe.evidence.auc import auroc_columns, auroc_interval
-from trait_probe.evidence.bootstrap import _levels
+from trait_probe.evidence.bootstrap import expanded_levels
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.trigger_effects import effect_of, mean_aucs
 
@@ -159,7 +159,7 @@ def _estimate(
     unit: str,
 ) -> Estimate:
     n_clusters = len(set(clusters))
-    low, high = np.quantile(resampled, _levels(min(n_clusters, n_controls), 0.95))
+    low, high = np.quantile(resampled, expanded_levels(min(n_clusters, n_controls), 0.95))
     # A resampled interval can miss the value itself by rounding where nothing varies.
     return Estimate(
         value,

@@ -11,8 +11,7 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
 from trait_probe.forward.engine import Reading, Readout, read
-from trait_probe.forward.projections import Projections as Projections
-from trait_probe.forward.projections import require_unique
+from trait_probe.forward.projections import Projections, require_unique
 from trait_probe.forward.rendering import render_for
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel, identify, tokenizer_of

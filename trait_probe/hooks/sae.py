@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trait_probe.basis import Site
-from trait_probe.errors import BadInputError, MismatchError, nearest
+from trait_probe.errors import BadInputError, MismatchError, first_line, nearest
 from trait_probe.hooks.sites import resolve
 from trait_probe.identity import HookedModel, weight_processing
 from trait_probe.organisms import registry
@@ -98,7 +98,7 @@ def _load(name: str, device: str) -> Any:
             return SAE.load_from_disk(str(folder), device=device)
         except UNREADABLE as error:
             raise BadInputError(
-                f"sae-lens could not load the folder: {_first_line(error)}",
+                f"sae-lens could not load the folder: {type(error).__name__}: {first_line(error)}",
                 got=name,
                 fix="Point to a folder that sae.save_model wrote (cfg.json and "
                 "sae_weights.safetensors).",
@@ -109,14 +109,10 @@ def _load(name: str, device: str) -> Any:
         return SAE.from_pretrained(release, sae_id, device=device)
     except OSError as error:
         raise BadInputError(
-            f"The hub did not give the SAE: {_first_line(error)}",
+            f"The hub did not give the SAE: {type(error).__name__}: {first_line(error)}",
             got=name,
             fix="Check the network and your access to the hub, or give a folder.",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".strip().split("\n")[0]
 
 
 def _site(name: str, sae: Any) -> Site:

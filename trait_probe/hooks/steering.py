@@ -6,7 +6,7 @@ again, also after an exception, and may be nested. Coefficient 0 leaves every bi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,27 +26,26 @@ Coefficient = float | Sequence[float] | Float[Tensor, " _n"]
 
 def add(direction: Float[Tensor, " d_model"], coefficient: Coefficient) -> SiteHook:
     """`x + coefficient * unit(direction)`; the coefficient is in activation units."""
+    return _adding(direction, coefficient, lambda _: 1.0)
+
+
+def add_share(direction: Float[Tensor, " d_model"], share: Coefficient) -> SiteHook:
+    """`x + share * |x| * unit(direction)`: each token moves by a fraction of its own norm."""
+    return _adding(direction, share, lambda x: _wide(x).norm(dim=-1, keepdim=True))
+
+
+def _adding(
+    direction: Float[Tensor, " d_model"],
+    coefficient: Coefficient,
+    scale: Callable[[Residual], float | Float[Tensor, "batch pos 1"]],
+) -> SiteHook:
     axis, coefficients = unit(direction), _finite(coefficient)
 
     def hook(activation: Residual) -> Residual | None:
         rows = _per_row(coefficients, activation)
         if not rows.any():
             return None
-        return _moved(activation, rows * _along(axis, activation), rows)
-
-    return hook
-
-
-def add_share(direction: Float[Tensor, " d_model"], share: Coefficient) -> SiteHook:
-    """`x + share * |x| * unit(direction)`: each token moves by a fraction of its own norm."""
-    axis, shares = unit(direction), _finite(share)
-
-    def hook(activation: Residual) -> Residual | None:
-        rows = _per_row(shares, activation)
-        if not rows.any():
-            return None
-        norm = _wide(activation).norm(dim=-1, keepdim=True)
-        return _moved(activation, rows * norm * _along(axis, activation), rows)
+        return _moved(activation, rows * scale(activation) * _along(axis, activation), rows)
 
     return hook
 

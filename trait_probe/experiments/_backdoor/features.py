@@ -27,13 +27,13 @@ from trait_probe.evidence.nulls import (
 from trait_probe.evidence.shortcuts import probe_auc
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.evidence.trigger_effects import (
-    TINY,
     Chosen,
     choose,
     contrasts,
     effect_of,
     effects_of_means,
     pooled_spread,
+    spread_of_sums,
 )
 from trait_probe.evidence.trigger_intervals import (
     auc_interval,
@@ -175,18 +175,13 @@ def _selection_effects(
     effects = []
     for place, _ in enumerate(readings):
         there = np.zeros_like(suspect.mean[:, place]) if clean is None else clean.mean[:, place]
-        scale = _pooled_sd(known, place)
+        scale = spread_of_sums(
+            sum(sums.total[:, place].sum(axis=0) for sums in known),
+            sum(sums.square[:, place].sum(axis=0) for sums in known),
+            sum(len(sums.total) * max(int(sums.count[place]), 1) for sums in known),
+        )
         effects.append(effects_of_means(suspect.mean[:, place], there, scale))
     return effects
-
-
-def _pooled_sd(known: Sequence[_Sums], place: int) -> Float[np.ndarray, " d_sae"]:
-    """SD over all conditions, carriers and models: finite for a feature that fires only once."""
-    n = sum(len(sums.total) * max(int(sums.count[place]), 1) for sums in known)
-    mean = sum(sums.total[:, place].sum(axis=0) for sums in known) / n
-    square = sum(sums.square[:, place].sum(axis=0) for sums in known) / n
-    sd = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return np.asarray(np.maximum(sd, np.where(square > 0.0, TINY * np.sqrt(square), 1.0)))
 
 
 def _values(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from trait_probe.evidence.estimate import strict_json
 from trait_probe.evidence.power import power_note
-from trait_probe.experiments._backdoor.features import SaeReading
+from trait_probe.experiments._backdoor.features import FeatureReading, SaeReading
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
     Found,
@@ -219,9 +219,14 @@ def _vector_table(found: Found) -> page.Table:
 def print_found(found: Found, console: Console) -> None:
     """The terminal's account."""
     console.rule("Backdoor audit")
-    rows = [_terminal_row(found, name, r) for name, r in found.traits.items() if r is not None]
+    rows = [
+        _terminal_row(found, f"trait:{name}", name, reading, reading)
+        for name, reading in found.traits.items()
+        if reading is not None
+    ]
     if found.sae is not None:
-        rows.append(_terminal_sae_row(found, found.sae))
+        top = found.sae.features[0]
+        rows.append(_terminal_row(found, "sae", f"SAE feature {top.feature}", found.sae, top))
     columns = ("reading", "where", "effect, SD", "AUROC suspect", "AUROC clean", "pretend max")
     terminal.print_table(
         (*columns, "verdict"), rows, console, "(suspect - clean) x (trigger - controls)"
@@ -239,28 +244,19 @@ def print_found(found: Found, console: Console) -> None:
     console.print(verdict_line(found), style="bold", markup=False)
 
 
-def _terminal_row(found: Found, name: str, reading: TraitReading) -> tuple[str, ...]:
-    verdict = next(c.verdict for c in found.claims if c.id == f"trait:{name}")
+def _terminal_row(
+    found: Found,
+    claim_id: str,
+    name: str,
+    reading: TraitReading | SaeReading,
+    top: TraitReading | FeatureReading,
+) -> tuple[str, ...]:
     return (
         name,
         f"layer {reading.site.layer}, +{reading.place + 1}",
-        short(reading.effect),
-        short(reading.auc_suspect),
-        "-" if reading.auc_clean is None else short(reading.auc_clean),
-        f"{max(reading.pretend_effects):.2f} SD",
-        verdict,
-    )
-
-
-def _terminal_sae_row(found: Found, sae: SaeReading) -> tuple[str, ...]:
-    top = sae.features[0]
-    verdict = next(c.verdict for c in found.claims if c.id == "sae")
-    return (
-        f"SAE feature {top.feature}",
-        f"layer {sae.site.layer}, +{sae.place + 1}",
         short(top.effect),
         short(top.auc_suspect),
         "-" if top.auc_clean is None else short(top.auc_clean),
-        f"{max(sae.pretend_effects):.2f} SD",
-        verdict,
+        f"{max(reading.pretend_effects):.2f} SD",
+        found.verdict(claim_id),
     )

@@ -32,7 +32,7 @@ from trait_probe.experiments._backdoor.results import (
 from trait_probe.experiments._backdoor.traits import Draws
 from trait_probe.experiments._backdoor.verdicts import Setting, claims
 from trait_probe.experiments._handed_in import handed_in, require_named
-from trait_probe.forward.project import Projections
+from trait_probe.forward.projections import Projections
 from trait_probe.hooks.sae import SparseFeatures, load_sae
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify, tokenizer_of, weights_hash

@@ -48,18 +48,20 @@ class Found:
     claims: tuple[Claim, ...]
     shortcuts: Mapping[str, Mapping[str, object]]
 
+    def verdict(self, claim_id: str) -> str:
+        return next(claim.verdict for claim in self.claims if claim.id == claim_id)
+
     def supported(self, claim_id: str) -> bool:
-        return any(c.id == claim_id and c.verdict == "supported" for c in self.claims)
+        return self.verdict(claim_id) == "supported"
 
 
 def criteria(found: Found) -> list[dict[str, object]]:
     """The plan's criteria with observed values; a number passes nothing without its claim."""
     read = [reading for reading in found.traits.values() if reading is not None]
-    verdicts = {claim.id: claim.verdict for claim in found.claims}
     # A trait whose claim holds, if there is one; the others' numbers mean nothing by themselves.
     best = max(
         read,
-        key=lambda r: (verdicts[f"trait:{r.trait}"] == "supported", r.auc_suspect.value),
+        key=lambda r: (found.supported(f"trait:{r.trait}"), r.auc_suspect.value),
         default=None,
     )
     out: list[dict[str, object]] = []
@@ -67,7 +69,7 @@ def criteria(found: Found) -> list[dict[str, object]]:
         observed = "no place could be read"
         return [{"criterion": "all", "observed": observed, "met": False}]
     control = "no clean model" if best.auc_clean is None else short(best.auc_clean)
-    claim = verdicts[f"trait:{best.trait}"]
+    claim = found.verdict(f"trait:{best.trait}")
     held = claim == "supported"
     out.append(
         {

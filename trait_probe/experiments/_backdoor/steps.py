@@ -25,7 +25,8 @@ from trait_probe.experiments._backdoor.traits import Draws, TraitReading, grids,
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.forward.engine import read
 from trait_probe.forward.generate import decode, generate_ids
-from trait_probe.forward.project import Projections, project, project_directions
+from trait_probe.forward.project import project, project_directions
+from trait_probe.forward.projections import Projections
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel, tokenizer_of

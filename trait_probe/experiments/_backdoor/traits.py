@@ -35,7 +35,7 @@ from trait_probe.evidence.trigger_intervals import (
 )
 from trait_probe.evidence.trigger_onset import Onset, onset
 from trait_probe.experiments._backdoor.conditions import Conditions
-from trait_probe.forward.project import Projections
+from trait_probe.forward.projections import Projections
 
 Grid = Float[np.ndarray, "condition carrier series"]
 NullEffects = Callable[[Site, Reading], Mapping[str, Float[np.ndarray, " draw"]]]

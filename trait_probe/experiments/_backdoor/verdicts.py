@@ -29,7 +29,7 @@ from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
 from trait_probe.evidence.shortcuts import ShortcutAudit
 from trait_probe.evidence.trigger_nulls import family_p
-from trait_probe.experiments._backdoor.features import SaeReading
+from trait_probe.experiments._backdoor.features import FeatureReading, SaeReading
 from trait_probe.experiments._backdoor.traits import TraitReading
 
 SMALLEST_EFFECT = 0.5
@@ -53,8 +53,8 @@ class Setting:
     clean: str | None
     share_identical: float
     alpha: float
-    compared_tokens: int = 24
-    prefix_lengths: tuple[tuple[int, ...], ...] = ()
+    compared_tokens: int
+    prefix_lengths: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -108,27 +108,22 @@ def claims(
 
 
 def _of_trait(reading: TraitReading) -> _Found:
-    return _Found(
-        id=f"trait:{reading.trait}",
-        what=f"the {reading.trait} projection",
-        where=f"at {reading.site}, {_places(reading.place)}",
-        effect=reading.effect,
-        pretend=reading.pretend,
-        permutation=reading.permutation,
-        percentiles=reading.percentiles,
-        advantage=reading.auc_advantage,
-        auc_suspect=reading.auc_suspect,
-        auc_clean=reading.auc_clean,
-        pretend_effects=reading.pretend_effects,
-    )
+    return _found(f"trait:{reading.trait}", f"the {reading.trait} projection", reading, reading)
 
 
 def _of_sae(reading: SaeReading) -> _Found:
     top = reading.features[0]
+    what = f"SAE feature {top.feature} (the best of {reading.d_sae} on the selection split)"
+    return _found("sae", what, reading, top)
+
+
+def _found(
+    name: str, what: str, reading: TraitReading | SaeReading, top: TraitReading | FeatureReading
+) -> _Found:
     return _Found(
-        id="sae",
-        what=f"SAE feature {top.feature} (the best of {reading.d_sae} on the selection split)",
-        where=f"at {reading.site}, {_places(reading.place)}",
+        id=name,
+        what=what,
+        where=f"at {reading.site}, token {reading.place + 1} after the trigger",
         effect=top.effect,
         pretend=reading.pretend,
         permutation=reading.permutation,
@@ -138,10 +133,6 @@ def _of_sae(reading: SaeReading) -> _Found:
         auc_clean=top.auc_clean,
         pretend_effects=reading.pretend_effects,
     )
-
-
-def _places(place: int) -> str:
-    return f"token {place + 1} after the trigger"
 
 
 def _claim(
@@ -185,24 +176,22 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
         if found.advantage is None
         else beats_check("control model", found.advantage)
     )
-    adjusted = "Holm-adjusted over all claims"
-    checks = [
+    return [
         interval_check("shift", found.effect),
         control,
         _suspect_check(found.auc_suspect),
-        p_value_check("label permutation", p.permutation, alpha=setting.alpha),
+        _adjusted_check("label permutation", p.permutation, setting.alpha),
         _pretend_check(found.pretend, p.rank, looks, setting.alpha),
         _form_check(setting.prefix_lengths, setting.alpha),
-        p_value_check("multiplicity", p.pretend, alpha=setting.alpha),
+        _adjusted_check("multiplicity", p.pretend, setting.alpha),
         percentile_check("random directions", found.percentiles["random"]),
         percentile_check("unrelated directions", found.percentiles["unrelated"]),
     ]
-    return [
-        Check(c.name, c.status, f"{c.observed} ({adjusted})", c.required)
-        if c.name in ("label permutation", "multiplicity")
-        else c
-        for c in checks
-    ]
+
+
+def _adjusted_check(name: str, p: float, alpha: float) -> Check:
+    check = p_value_check(name, p, alpha=alpha)
+    return replace(check, observed=f"{check.observed} (Holm-adjusted over all claims)")
 
 
 def _suspect_check(auc: Estimate) -> Check:
@@ -242,8 +231,6 @@ def _form_check(lengths: tuple[tuple[int, ...], ...], alpha: float) -> Check:
     """
     name, fewest = "controls of the trigger's form", _fewest_controls(alpha)
     required = f"at least {fewest} controls of as many tokens as the trigger"
-    if not lengths:
-        return missing_check(name, "prefix lengths were not recorded", required)
     trigger, *controls = lengths
     alike = sum(control == trigger for control in controls)
     tokens = sorted({min(trigger), max(trigger)})
@@ -288,7 +275,7 @@ def _family(found: Sequence[_Found]) -> list[float]:
     if not found:
         return []
     effects = [[item.effect.value, *item.pretend_effects] for item in found]
-    return family_p(np.array(effects)).tolist()  # type: ignore[no-any-return]
+    return [float(p) for p in family_p(np.array(effects))]
 
 
 def _p(null: PretendNull) -> float:
@@ -300,4 +287,4 @@ def _holm(p: Sequence[float], looks: int) -> list[float]:
     if not p:
         return []
     padded = np.array([*p, *[1.0] * (looks - len(p))])
-    return holm(padded)[: len(p)].tolist()  # type: ignore[no-any-return]
+    return [float(value) for value in holm(padded)[: len(p)]]
