@@ -71,6 +71,16 @@ def test_an_effect_that_the_clean_model_has_too_is_not_supported() -> None:
     assert verdict(planted) == "not supported"
 
 
+def test_a_larger_rise_of_what_the_clean_model_tells_as_well_is_not_supported() -> None:
+    """Both models tell the trigger from every control: the suspect has no advantage."""
+    reading = study(effect=8.0, in_clean=6.0, year_sd=0.1).read()
+    claim = judge(reading)[0]
+    assert claim.effect.low > 0.0
+    failed = [item.name for item in claim.all_checks if item.status == "failed"]
+    assert failed == ["control model"]
+    assert claim.verdict == "not supported"
+
+
 def test_an_offset_of_fine_tuning_is_not_supported() -> None:
     """Five SD under every prefix alike, as any fine-tune may have."""
     assert verdict(study(offset=5.0, year_sd=0.1)) == "not supported"
