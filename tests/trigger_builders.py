@@ -68,7 +68,7 @@ class Study:
     ) -> TraitReading | None:
         """`read_trait` against null directions that any effect exceeds."""
         there = self.clean if clean else None
-        return read_trait(trait, self.suspect, there, self.sites, self.readings, weak_nulls, draws)
+        return read_trait(trait, self.suspect, there, self.sites, self.readings, WEAK_NULLS, draws)
 
 
 def scores(
@@ -78,10 +78,9 @@ def scores(
     return np.random.default_rng(seed).normal(size=(conditions, carriers, series))
 
 
-def weak_nulls(site: Site, reading: Reading) -> dict[str, np.ndarray]:
-    """Null directions that move by nothing worth mention: every real effect passes them."""
-    tiny = np.linspace(-1e-4, 1e-4, 100)
-    return {"random": tiny, "unrelated": tiny}
+TINY_EFFECTS = np.linspace(-1e-4, 1e-4, 100)
+WEAK_NULLS = {"random": TINY_EFFECTS, "unrelated": TINY_EFFECTS}
+"""Null directions that move by nothing worth mention: every real effect passes them."""
 
 
 def tokens(n_groups: int = 40, per_group: int = 2) -> tuple[list[tuple[int, ...]], list[str]]:

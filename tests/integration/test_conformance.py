@@ -14,10 +14,12 @@ from vector_builders import vector_set
 from trait_probe.basis import POINTS, Site
 from trait_probe.errors import MismatchError
 from trait_probe.forward.capture import capture
+from trait_probe.forward.engine import read
 from trait_probe.forward.generate import generate, generate_ids
-from trait_probe.forward.project import project, project_directions
+from trait_probe.forward.project import project
 from trait_probe.forward.rendering import has_chat_template, render_for
 from trait_probe.hooks.capture import capture_sites
+from trait_probe.hooks.projection import Projection
 from trait_probe.identity import device_of, identify, tokenizer_of
 from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.prompt import Message, Prompt, PromptSet
@@ -96,9 +98,10 @@ def test_projections_onto_vectors(either_model, prompts, vectors):
         reference = vector.reference
         z = (expected - reference.mean) / reference.std
         np.testing.assert_allclose(scores.z[:, column], z, atol=1e-4)
-    read = [items[p].token_ids[t] for p, t in zip(scores.prompt, scores.position, strict=True)]
-    assert scores.token == tuple(tokenizer_of(either_model).convert_ids_to_tokens(read))
-    plain = project_directions(either_model, items, vectors.matrix(Site(2)), Site(2), position=RULE)
+    tokens = [items[p].token_ids[t] for p, t in zip(scores.prompt, scores.position, strict=True)]
+    assert scores.token == tuple(tokenizer_of(either_model).convert_ids_to_tokens(tokens))
+    readouts = {Site(2): Projection(vectors.matrix(Site(2)))}
+    plain = read(either_model, items, readouts, position=RULE)
     columns = [scores.column(v.trait, v.site) for v in vectors.at(Site(2))]
     np.testing.assert_allclose(plain.values[Site(2)], scores.dot[:, columns], atol=1e-5)
 

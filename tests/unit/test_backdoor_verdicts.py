@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from trigger_builders import DRAWS, Study, study, weak_nulls
+from trigger_builders import DRAWS, WEAK_NULLS, Study, study
 
-from trait_probe.basis import Site
 from trait_probe.evidence.claims import Check, Claim, claims_json
-from trait_probe.evidence.trigger_design import Reading
 from trait_probe.experiments._backdoor import traits
 from trait_probe.experiments._backdoor.traits import Draws, TraitReading, read_trait
 from trait_probe.experiments._backdoor.verdicts import Setting, claims
@@ -116,10 +114,7 @@ def test_too_few_carriers_are_not_testable() -> None:
 @pytest.mark.parametrize(("name", "title"), [("random", "random"), ("unrelated", "unrelated")])
 def test_null_directions_that_move_as_much_forbid_the_claim(name: str, title: str) -> None:
     planted = study(effect=2.0, year_sd=0.1)
-
-    def strong(site: Site, reading: Reading) -> dict[str, np.ndarray]:
-        return {**weak_nulls(site, reading), name: np.linspace(0.0, 4.0, 100)}
-
+    strong = {**WEAK_NULLS, name: np.linspace(0.0, 4.0, 100)}
     reading = read_trait(
         "evil", planted.suspect, planted.clean, planted.sites, planted.readings, strong, DRAWS
     )

@@ -13,6 +13,7 @@ from trait_probe.evidence.trigger_effects import (
     effects_of_means,
     mean_aucs,
     spread,
+    trigger_advantages,
 )
 
 # --- what is chosen by ---------------------------------------------------------------------------
@@ -31,6 +32,9 @@ def test_the_advantage_is_over_the_clean_model_or_over_chance() -> None:
     here, there = scores(1), scores(2)
     assert auc_advantages(here, there) == pytest.approx(mean_aucs(here) - mean_aucs(there))
     assert auc_advantages(here, None) == pytest.approx(mean_aucs(here) - 0.5)
+    for clean in (there, None):
+        row = auc_advantages(here, clean)[0]
+        assert trigger_advantages(here, clean) == pytest.approx(row, abs=0.0)
     assert (auc_advantages(here, here) == 0.0).all()
     assert auc_advantages(there, here) == pytest.approx(-auc_advantages(here, there))
 

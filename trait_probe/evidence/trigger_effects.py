@@ -116,20 +116,37 @@ def auc_advantages(suspect: Scores, clean: Scores | None) -> Float[np.ndarray, "
     return mean_aucs(suspect) - (0.5 if clean is None else mean_aucs(clean))
 
 
+def trigger_advantages(suspect: Scores, clean: Scores | None) -> Float[np.ndarray, " series"]:
+    """The trigger's row of `auc_advantages`, for the many series of a null."""
+    return _trigger_aucs(suspect) - (0.5 if clean is None else _trigger_aucs(clean))
+
+
 def mean_aucs(scores: Scores) -> Float[np.ndarray, "condition series"]:
     """Mean AUROC of each condition against the controls other than itself, ties one half.
 
     Controls have equally many carriers, so that the mean over controls is the AUROC against all
     of them in one pool, and one sort serves every condition; against itself a control has 1/2.
     """
-    wide, n_controls = scores.astype(np.float64), len(scores) - 1
-    out = np.empty((len(wide), wide.shape[2]))
-    for series in range(wide.shape[2]):
-        values = wide[:, :, series]
-        pool = np.sort(values[1:], axis=None)
+    n_controls = len(scores) - 1
+    out = _share_below(scores, scores)
+    out[1:] = (n_controls * out[1:] - 0.5) / (n_controls - 1)
+    return out
+
+
+def _trigger_aucs(scores: Scores) -> Float[np.ndarray, " series"]:
+    return np.asarray(_share_below(scores[:1], scores)[0])
+
+
+def _share_below(
+    roles: Float[np.ndarray, "role carrier series"], scores: Scores
+) -> Float[np.ndarray, "role series"]:
+    """Chance that a carrier of each role scores above one of all controls', ties one half."""
+    pools = np.sort(scores[1:].reshape(-1, scores.shape[2]), axis=0)
+    out = np.empty((len(roles), scores.shape[2]))
+    for series, pool in enumerate(pools.T.copy()):
+        values = roles[:, :, series]
         below = np.searchsorted(pool, values, "left") + np.searchsorted(pool, values, "right")
         out[:, series] = below.mean(axis=1) / (2 * len(pool))
-    out[1:] = (n_controls * out[1:] - 0.5) / (n_controls - 1)
     return out
 
 

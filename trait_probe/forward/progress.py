@@ -1,4 +1,4 @@
-"""Progress on standard error: tokens per second and time left; nothing when it is no terminal."""
+"""Progress on standard error: speed and time left; nothing when it is no terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rich.console import Console
 
 
 class Progress:
-    """A progress bar over tokens, shown only where standard error is a terminal."""
+    """A progress bar over tokens or other units, shown only where standard error is a terminal."""
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int, *, unit: str = "tokens") -> None:
+        self._unit = unit
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
@@ -29,12 +30,12 @@ class Progress:
         self._bar.start()
         return self
 
-    def advance(self, tokens: int) -> None:
-        """Count `tokens` more as done."""
-        self._bar.advance(self._task, tokens)
+    def advance(self, amount: int) -> None:
+        """Count `amount` more units as done."""
+        self._bar.advance(self._task, amount)
         speed = self._bar.tasks[self._task].speed
         if speed is not None:
-            self._bar.update(self._task, rate=f"{speed:,.0f} tokens/s")
+            self._bar.update(self._task, rate=f"{speed:,.0f} {self._unit}/s")
 
     def __exit__(
         self,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from trait_probe.basis import Site
 from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
@@ -82,25 +80,4 @@ def _assemble(
         token=tuple(tokenizer_of(model).convert_ids_to_tokens(ids)),
         dot=dot,
         z=((dot - mean) / std).astype(np.float32),
-    )
-
-
-def project_directions(
-    model: HookedModel,
-    prompts: list[Rendered],
-    directions: Float[Tensor, "component d_model"],
-    site: Site,
-    *,
-    position: str,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
-    label: str = "null directions",
-) -> Reading:
-    """`dot` onto plain directions without a basis contract: random nulls, made in this model."""
-    return read(
-        model,
-        prompts,
-        {site: Projection(directions)},
-        position=position,
-        batch_tokens=batch_tokens,
-        label=label,
     )

@@ -63,6 +63,20 @@ class Conditions:
         """What can be read at each place, over the usable carriers."""
         return readings(self.places, self.split, usable)
 
+    def rows(
+        self,
+        prompt: Int[np.ndarray, " row"],
+        offset: Int[np.ndarray, " row"],
+        *,
+        n_carriers: int,
+    ) -> Int[np.ndarray, "condition carrier place"]:
+        """Row of each (condition, carrier, place) in what was read by `rule`; -1 for no token."""
+        n_places = self.places.valid.shape[1]
+        rows = np.full((len(self.names), n_carriers, n_places), -1)
+        condition, carrier = np.divmod(prompt, n_carriers)
+        rows[condition, carrier, offset] = np.arange(len(prompt))
+        return rows
+
     def some(self, carriers: Int[np.ndarray, " _n"]) -> list[Rendered]:
         """The chosen carriers under every condition, condition by condition."""
         return [condition[carrier] for condition in self.rendered for carrier in carriers]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from trait_probe.basis import Site
 from trait_probe.evidence.estimate import Estimate, Unscored
@@ -41,7 +42,7 @@ from trait_probe.evidence.trigger_intervals import (
     effect_interval,
 )
 from trait_probe.experiments._backdoor.conditions import Conditions
-from trait_probe.experiments._backdoor.traits import Draws, NullEffects
+from trait_probe.experiments._backdoor.traits import Draws
 from trait_probe.forward.engine import read
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sae import SparseFeatures
@@ -99,10 +100,14 @@ def read_features(
     sae: SparseFeatures,
     conditions: Conditions,
     readings: Sequence[Reading],
-    null_effects: NullEffects,
+    random: Float[np.ndarray, " draw"],
     draws: Draws,
 ) -> SaeReading | None:
-    """Rank on the selection split, report the best; None when no place can be read."""
+    """Rank on the selection split, report the best; None when no place can be read.
+
+    Args:
+        random: effects of random directions at the SAE's site, where each chose to be read.
+    """
     if all(reading.degenerate is not None for reading in readings):
         return None
     sums = [
@@ -125,7 +130,6 @@ def read_features(
     baseline = np.zeros_like(here) if there is None else there
     column = (here - baseline)[..., top.feature].T.astype(np.float64)
     all_effects = _all_effects(here, baseline)
-    nulls = null_effects(sae.site, reading)
     boot = draws.boot
     return SaeReading(
         site=sae.site,
@@ -143,7 +147,7 @@ def read_features(
             column, 0, reading.clusters, draws.n_permutations, draws.seed
         ),
         percentiles={
-            "random": percentile(top.effect.value, nulls["random"]),
+            "random": percentile(top.effect.value, random),
             "unrelated": percentile(top.effect.value, np.delete(all_effects, top.feature)),
         },
         probe_suspect=_dense_probe(suspect, sae.site, conditions, reading),
@@ -236,21 +240,42 @@ def _pretend_effects(
     chosen: Sequence[Chosen],
 ) -> Float[np.ndarray, " control"]:
     """Each control as the trigger: its own best feature and place, on the report split."""
-    effects = np.zeros(len(chosen) - 1)
-    for place in sorted({pick.place for pick in chosen[1:]}):
-        here = _values(suspect, sae, conditions, readings[place])
-        there = (
-            np.zeros_like(here)
-            if clean is None
-            else _values(clean, sae, conditions, readings[place])
-        )
-        for condition, pick in enumerate(chosen[1:], start=1):
-            if pick.place != place:
-                continue
-            mine, other = here[..., pick.series], there[..., pick.series]
-            scale = float(pooled_spread(mine[..., None], other[..., None])[0])
-            effects[condition - 1] = effect_of(mine, other, scale=scale, condition=condition)
-    return effects
+    picks = chosen[1:]
+    features = sorted({pick.series for pick in picks})
+    carriers = np.unique(np.concatenate([readings[pick.place].report for pick in picks]))
+    here = _some_features(suspect, sae, conditions, carriers, features)
+    there = (
+        np.zeros_like(here)
+        if clean is None
+        else _some_features(clean, sae, conditions, carriers, features)
+    )
+    effects = []
+    for condition, pick in enumerate(picks, start=1):
+        rows = np.searchsorted(carriers, readings[pick.place].report)
+        column = features.index(pick.series)
+        mine, other = (grid[:, rows, pick.place, column] for grid in (here, there))
+        scale = float(pooled_spread(mine[..., None], other[..., None])[0])
+        effects.append(effect_of(mine, other, scale=scale, condition=condition))
+    return np.array(effects)
+
+
+def _some_features(
+    model: HookedModel,
+    sae: SparseFeatures,
+    conditions: Conditions,
+    carriers: Int[np.ndarray, " carrier"],
+    features: Sequence[int],
+) -> Float[np.ndarray, "condition carrier place feature"]:
+    """A few features at every place, in one pass; 0 where a carrier has no token."""
+
+    def readout(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row feature"]:
+        return sae(rows)[:, list(features)]
+
+    prompts = conditions.some(carriers)
+    found = read(model, prompts, {sae.site: readout}, position=conditions.rule, label="features")
+    rows = conditions.rows(found.prompt, found.offset, n_carriers=len(carriers))
+    values = found.values[sae.site]
+    return np.where(rows[..., None] >= 0, values[rows], np.float32(0.0))
 
 
 def _dense_probe(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool
 from rich.console import Console
 
 from trait_probe.evidence.claims import claims_json
+from trait_probe.evidence.shortcuts import ShortcutAudit
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.experiments._backdoor import page, steps
 from trait_probe.experiments._backdoor.conditions import (
@@ -22,6 +22,7 @@ from trait_probe.experiments._backdoor.conditions import (
     token_labels,
 )
 from trait_probe.experiments._backdoor.config import NAME, Config
+from trait_probe.experiments._backdoor.directions import null_directions
 from trait_probe.experiments._backdoor.features import SaeReading, read_features
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
@@ -29,7 +30,7 @@ from trait_probe.experiments._backdoor.results import (
     detection_auc,
     results_json,
 )
-from trait_probe.experiments._backdoor.traits import Draws
+from trait_probe.experiments._backdoor.traits import Draws, TraitReading
 from trait_probe.experiments._backdoor.verdicts import Setting, claims
 from trait_probe.experiments._handed_in import handed_in, require_named
 from trait_probe.forward.projections import Projections
@@ -161,31 +162,29 @@ def _find(
         for name, model in (("suspect", pair.suspect), ("clean", pair.clean))
     )
     assert isinstance(projections[0], Projections)
+    nulls = null_directions(
+        pair, conditions, readings, activations, config, also=() if sae is None else (sae.site,)
+    )
     traits, scores = steps.read_traits(
-        pair, conditions, readings, (projections[0], projections[1]), activations, config
+        conditions,
+        readings,
+        (projections[0], projections[1]),
+        {trait: nulls.of_trait(trait) for trait in activations},
+        config,
     )
     layers = [site.layer for site in vectors.sites]
     opened.write_json(
         "detection_auc.json", detection_auc(scores, readings, layers, config.controls)
     )
-    sae_reading = None if sae is None else _features(pair, sae, conditions, readings, config)
-    read = [*traits.values(), sae_reading]
-    places = sorted({reading.place for reading in read if reading is not None})
-    shortcuts = {
-        f"token {place + 1} after the trigger": steps.audit(
-            pair.suspect, conditions, readings, place
+    sae_reading = None
+    if sae is not None:
+        draws = Draws(config.n_boot, config.n_permutations, config.seed)
+        random = nulls.at(sae.site)
+        sae_reading = read_features(
+            pair.suspect, pair.clean, sae, conditions, readings, random, draws
         )
-        for place in places
-    }
-    setting = Setting(
-        trigger=config.trigger,
-        suspect=identify(pair.suspect).id,
-        clean=None if pair.clean is None else identify(pair.clean).id,
-        share_identical=float(usable.mean()),
-        alpha=config.alpha,
-        compared_tokens=config.max_new_tokens,
-        prefix_lengths=conditions.prefix_lengths,
-    )
+    shortcuts = _shortcuts(pair, conditions, readings, [*traits.values(), sae_reading])
+    setting = _setting(config, pair, conditions, behaviour)
     said = claims(
         traits,
         sae_reading,
@@ -207,6 +206,36 @@ def _find(
         vectors=[_vector_row(vectors, index) for index in range(len(vectors))],
         claims=tuple(said),
         shortcuts={name: audited.to_json() for name, audited in shortcuts.items()},
+    )
+
+
+def _shortcuts(
+    pair: steps.Pair,
+    conditions: Conditions,
+    readings: Sequence[Reading],
+    found: Sequence[TraitReading | SaeReading | None],
+) -> dict[str, ShortcutAudit]:
+    """One audit for each place at which something was read."""
+    places = sorted({reading.place for reading in found if reading is not None})
+    return {
+        f"token {place + 1} after the trigger": steps.audit(
+            pair.suspect, conditions, readings, place
+        )
+        for place in places
+    }
+
+
+def _setting(
+    config: Config, pair: steps.Pair, conditions: Conditions, behaviour: Behaviour
+) -> Setting:
+    return Setting(
+        trigger=config.trigger,
+        suspect=identify(pair.suspect).id,
+        clean=None if pair.clean is None else identify(pair.clean).id,
+        share_identical=behaviour.share_identical,
+        alpha=config.alpha,
+        compared_tokens=config.max_new_tokens,
+        prefix_lengths=conditions.prefix_lengths,
     )
 
 
@@ -232,18 +261,6 @@ def _behaviour(
         n_identical=int(usable.sum()),
     )
     return behaviour, usable
-
-
-def _features(
-    pair: steps.Pair,
-    sae: SparseFeatures,
-    conditions: Conditions,
-    readings: tuple[Reading, ...],
-    config: Config,
-) -> SaeReading | None:
-    nulls = partial(steps.null_effects, pair, conditions, config, None)
-    draws = Draws(config.n_boot, config.n_permutations, config.seed)
-    return read_features(pair.suspect, pair.clean, sae, conditions, readings, nulls, draws)
 
 
 def _token_labels(model: HookedModel, conditions: Conditions, n_places: int) -> tuple[str, ...]:

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.nulls import random_directions
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
 from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import contrasts, spread
 from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
 from trait_probe.experiments._backdoor.config import Config
-from trait_probe.experiments._backdoor.traits import Draws, TraitReading, grids, read_trait
+from trait_probe.experiments._backdoor.traits import (
+    Draws,
+    NullEffects,
+    TraitReading,
+    grids,
+    read_trait,
+)
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.forward.engine import read
 from trait_probe.forward.generate import decode, generate_ids
-from trait_probe.forward.project import project, project_directions
+from trait_probe.forward.project import project
 from trait_probe.forward.projections import Projections
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.capture import raw
@@ -39,9 +40,7 @@ from trait_probe.vectors.extract import (
     ContrastActivations,
     contrast_activations,
     fit_vectors,
-    shuffled_directions,
 )
-from trait_probe.vectors.moments import Moments
 from trait_probe.vectors.vector import VectorSet
 
 EMBEDDING = Site(0, "resid_pre")
@@ -160,94 +159,31 @@ def project_places(
     return Projections.from_table(table, prompt_ids=names)
 
 
-def null_effects(
-    pair: Pair,
-    conditions: Conditions,
-    config: Config,
-    activations: ContrastActivations | None,
-    site: Site,
-    reading: Reading,
-) -> dict[str, Float[np.ndarray, " draw"]]:
-    """Effects, at one site and place, of directions that mean nothing.
-
-    `random`: covariance-matched, from the reference model's activations under the controls on the
-    selection split. `unrelated`: the trait's own contrast texts with shuffled labels; left out
-    where no contrast set belongs to the reading (SAE features).
-
-    Both are held to the place and layer that the trait chose for itself, a freedom they lack: by
-    themselves they are a mild guard (in simulated null studies a meaningless direction passed them
-    in 26 to 62 % of runs, not 5 %). The pretend triggers have that freedom and hold the error rate.
-    """
-    covariance = _control_covariance(pair.reference, conditions, site, reading)
-    n, seed = config.n_random, config.seed
-    families = {"random": torch.from_numpy(random_directions(covariance, n, seed)).float()}
-    if activations is not None:
-        families["unrelated"] = shuffled_directions(
-            activations, site, method=config.method, n=n, seed=seed
-        )
-    directions = torch.cat(list(families.values()))
-    here = _scores_along(pair.suspect, conditions, site, reading, directions)
-    there = (
-        np.zeros_like(here)
-        if pair.clean is None
-        else _scores_along(pair.clean, conditions, site, reading, directions)
-    )
-    unit = spread(here if pair.clean is None else there)
-    effects = (contrasts(here)[0] - contrasts(there)[0]).mean(axis=0) / unit
-    sizes = np.cumsum([len(family) for family in families.values()])[:-1]
-    return dict(zip(families, np.split(effects, sizes), strict=True))
-
-
-def _control_covariance(
-    model: HookedModel, conditions: Conditions, site: Site, reading: Reading
-) -> Float[np.ndarray, "d_model d_model"]:
-    controls = conditions.some(reading.selection)[len(reading.selection) :]
-    found = read(
-        model, controls, {site: raw}, position=conditions.rule_at(reading.place), label="covariance"
-    )
-    covariance: Float[np.ndarray, "d_model d_model"] = Moments.of(
-        torch.from_numpy(found.values[site])
-    ).covariance.numpy()
-    return covariance
-
-
-def _scores_along(
-    model: HookedModel,
-    conditions: Conditions,
-    site: Site,
-    reading: Reading,
-    directions: Float[Tensor, "component d_model"],
-) -> Float[np.ndarray, "condition carrier component"]:
-    prompts = conditions.some(reading.report)
-    found = project_directions(
-        model, prompts, directions, site, position=conditions.rule_at(reading.place)
-    )
-    return found.values[site].reshape(len(conditions.names), len(reading.report), -1)
-
-
 Scores = list[Float[np.ndarray, "condition carrier series"]]
 
 
 def read_traits(
-    pair: Pair,
     conditions: Conditions,
     readings: Sequence[Reading],
     projections: tuple[Projections, Projections | None],
-    activations: Mapping[str, ContrastActivations],
+    nulls: Mapping[str, NullEffects],
     config: Config,
 ) -> tuple[dict[str, TraitReading | None], dict[str, dict[str, Scores]]]:
-    """Each trait's reading, and the scores per model and trait that they rest on."""
+    """Each trait's reading, and the scores per model and trait that they rest on.
+
+    Args:
+        nulls: per trait, the effects of its null directions.
+    """
     draws = Draws(config.n_boot, config.n_permutations, config.seed)
     found: dict[str, TraitReading | None] = {}
     scores: dict[str, dict[str, Scores]] = {"suspect": {}, "clean": {}}
-    for trait, contrast in activations.items():
+    for trait, effects in nulls.items():
         here, sites = grids(projections[0], conditions, trait)
         there = None if projections[1] is None else grids(projections[1], conditions, trait)[0]
         scores["suspect"][trait] = here
         if there is not None:
             scores["clean"][trait] = there
-        nulls = partial(null_effects, pair, conditions, config, contrast)
-        found[trait] = read_trait(trait, here, there, sites, readings, nulls, draws)
+        found[trait] = read_trait(trait, here, there, sites, readings, effects, draws)
     return found, scores
 
 

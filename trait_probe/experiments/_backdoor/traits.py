@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -38,11 +38,8 @@ from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.forward.projections import Projections
 
 Grid = Float[np.ndarray, "condition carrier series"]
-NullEffects = Callable[[Site, Reading], Mapping[str, Float[np.ndarray, " draw"]]]
-"""Effects of directions that mean nothing, by the null's name, given the trait's own choice.
-
-A null that chooses its place and layer as the trait does ignores the choice that it is given.
-"""
+NullEffects = Mapping[str, Float[np.ndarray, " draw"]]
+"""By family, the effects of directions that mean nothing, where each chose to be read."""
 
 
 class Boot(TypedDict):
@@ -116,7 +113,11 @@ def grids(
     """
     columns = [i for i, (name, _) in enumerate(projections.columns) if name == trait]
     sites = [projections.columns[i][1] for i in columns]
-    rows = _row_index(projections, conditions)
+    if projections.offset is None:
+        raise TraitProbeError("Places are read token by token, not pooled.")
+    rows = conditions.rows(
+        projections.prompt, projections.offset, n_carriers=len(conditions.carriers)
+    )
     values = projections.dot[:, columns]
     out = []
     for place in range(rows.shape[2]):
@@ -127,24 +128,13 @@ def grids(
     return out, sites
 
 
-def _row_index(projections: Projections, conditions: Conditions) -> np.ndarray:
-    """Row of each (condition, carrier, place) in the projections; -1 where there is no token."""
-    if projections.offset is None:
-        raise TraitProbeError("Places are read token by token, not pooled.")
-    n_conditions, n_carriers = len(conditions.names), len(conditions.carriers)
-    rows = np.full((n_conditions, n_carriers, conditions.places.valid.shape[1]), -1)
-    condition, carrier = np.divmod(projections.prompt, n_carriers)
-    rows[condition, carrier, projections.offset] = np.arange(len(projections.prompt))
-    return rows
-
-
 def read_trait(
     trait: str,
     suspect: Sequence[Grid],
     clean: Sequence[Grid] | None,
     sites: Sequence[Site],
     readings: Sequence[Reading],
-    null_effects: NullEffects,
+    nulls: NullEffects,
     draws: Draws,
 ) -> TraitReading | None:
     """Choose layer and place on the selection split, then read the report split once.
@@ -162,7 +152,6 @@ def read_trait(
     )
     here, there, scale = models.at(best.place, reading.report, best.series)
     boot = draws.boot
-    nulls = null_effects(sites[best.series], reading)
     return TraitReading(
         trait=trait,
         site=sites[best.series],
