@@ -152,6 +152,15 @@ def test_a_control_that_stands_out_in_another_trait_forbids_the_claim() -> None:
     assert "not beyond all 20 pretend triggers of 2 claims" in " ".join(claim.reasons)
 
 
+def test_labels_permuted_too_seldom_forbid_the_claim() -> None:
+    """The least p of ten permutations is 1 in 11, whatever the effect."""
+    draws = Draws(n_boot=200, n_permutations=10, seed=0)
+    claim = judge(study(effect=2.0, year_sd=0.1).read(draws=draws))[0]
+    failed = [item.name for item in claim.all_checks if item.status == "failed"]
+    assert failed == ["label permutation"]
+    assert claim.verdict == "not supported"
+
+
 def test_a_fall_in_the_clean_model_is_not_a_rise_in_the_suspect() -> None:
     """The difference alone cannot tell them apart; the suspect's own AUROC can."""
     reading = study(in_clean=-3.0, year_sd=0.1).read()
