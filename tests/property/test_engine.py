@@ -14,6 +14,7 @@ from rendered_builders import D_VOCAB, RULES, one_at_a_time, prompts, random_ids
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, RunError
 from trait_probe.forward.batching import batches, run_halving
+from trait_probe.forward.budget import BatchBudget
 from trait_probe.forward.capture import capture
 from trait_probe.forward.engine import read
 from trait_probe.forward.threads import TINY, threads_for
@@ -110,14 +111,14 @@ def test_copies_read_alike_and_run_once(either_model, items, copies):
     np.testing.assert_allclose(
         many.values[SITE], np.tile(once.values[SITE], (copies, 1)), atol=1e-5
     )
-    rows = [batch.ids.shape[0] for batch in batches(items * copies)]
+    rows = [batch.ids.shape[0] for batch in batches(items * copies, BatchBudget(4096))]
     assert sum(rows) == len({item.token_ids for item in items})
 
 
 @given(items=prompts(), budget=budgets, padding=st.sampled_from(["left", "right"]))
 def test_batches_hold_every_prompt_once_within_the_budget(items, budget, padding):
     seen = []
-    for batch in batches(items, batch_tokens=budget, padding=padding):
+    for batch in batches(items, BatchBudget(budget), padding=padding):
         assert batch.ids.numel() <= budget or len(batch.members) == 1
         widest = batch.mask.sum(dim=1).max()
         assert batch.ids.shape[1] == widest  # no column is all padding
@@ -128,7 +129,7 @@ def test_batches_hold_every_prompt_once_within_the_budget(items, budget, padding
             assert all(items[index].token_ids == tokens for index in members)
             seen += members
     assert sorted(seen) == list(range(len(items)))
-    total = sum(batch.tokens for batch in batches(items, batch_tokens=budget))
+    total = sum(batch.tokens for batch in batches(items, BatchBudget(budget)))
     assert total == sum(len(item.token_ids) for item in items)  # what the progress bar counts to
 
 
@@ -279,7 +280,8 @@ def test_the_halves_run_outside_of_the_errors_reach():
         return len(batch.members)
 
     items = [rendered(random_ids(3, seed)) for seed in range(4)]
-    results = [result for _, result in run_halving(batches(items), run)]
+    budget = BatchBudget(4096)
+    results = [result for _, result in run_halving(batches(items, budget), budget, run)]
     assert results == [1, 1, 1, 1]
     assert set(seen) == {None}
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
-from trait_probe.forward.projections import SCHEMA, Projections
+from trait_probe.forward.projections import Projections
+from trait_probe.forward.tables import SCHEMA
 from trait_probe.runs.tables import read_table, write_table
 
 COLUMNS = (("safety/evil", Site(1)), ("safety/evil", Site(2, "resid_pre")), ("b", Site(1)))

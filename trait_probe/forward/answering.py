@@ -66,7 +66,7 @@ def answer_pairs(
     generate: bool,
     max_new_tokens: int,
     truncate: Truncate | None,
-    batch_tokens: int,
+    batch_tokens: int | None,
 ) -> AnsweredPairs:
     """Render both sides, and let the model answer (greedily) a set of unanswered instructions.
 

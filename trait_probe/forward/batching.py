@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from trait_probe.errors import BadInputError
+from trait_probe.forward.budget import BatchBudget
 from trait_probe.prompts.render import Rendered
 
-DEFAULT_BATCH_TOKENS = 4096
 Result = TypeVar("Result")
 
 
@@ -55,8 +54,8 @@ class Batch:
 
 def batches(
     prompts: Sequence[Rendered],
+    budget: BatchBudget,
     *,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
     padding: Literal["left", "right"] = "right",
     merge: bool = True,
 ) -> Iterator[Batch]:
@@ -64,18 +63,17 @@ def batches(
 
     Args:
         prompts: rendered prompts, in any order.
-        batch_tokens: most tokens of a batch, padding included; a longer prompt runs alone.
+        budget: most tokens of a batch, padding included; looked at anew for each batch. A longer
+            prompt runs alone.
         padding: right for reading (real tokens never attend to it), left for generating.
         merge: whether identical token ids share a row.
     """
-    if batch_tokens < 1:
-        raise BadInputError("A batch holds at least one token.", got=batch_tokens)
     rows = _merged(prompts) if merge else [(index,) for index in range(len(prompts))]
     rows.sort(key=lambda members: len(prompts[members[0]].token_ids), reverse=True)
     start = 0
     while start < len(rows):
         width = max(len(prompts[rows[start][0]].token_ids), 1)
-        chosen = rows[start : start + max(batch_tokens // width, 1)]
+        chosen = rows[start : start + max(budget.tokens // width, 1)]
         ids, mask = _pad([prompts[members[0]].token_ids for members in chosen], width, padding)
         yield Batch(tuple(chosen), ids, mask)
         start += len(chosen)
@@ -89,18 +87,18 @@ def _merged(prompts: Sequence[Rendered]) -> list[tuple[int, ...]]:
 
 
 def run_halving(
-    found: Iterable[Batch], run: Callable[[Batch], Result]
+    found: Iterable[Batch], budget: BatchBudget, run: Callable[[Batch], Result]
 ) -> Iterator[tuple[Batch, Result]]:
     """Run every batch; where the device runs out of memory, its halves.
 
-    From then on no batch of that size is tried again. A single row that does not fit raises.
+    The budget is halved with it, so that no batch of that size is tried again. A single row that
+    does not fit raises.
     """
-    too_large = float("inf")
     for whole in found:
         waiting = [whole]
         while waiting:
             batch = waiting.pop()
-            if batch.ids.numel() >= too_large and len(batch.members) > 1:
+            if batch.ids.numel() > budget.tokens and len(batch.members) > 1:
                 waiting += reversed(batch.halves())
                 continue
             results = _attempt(batch, run)
@@ -108,7 +106,7 @@ def run_halving(
             if results:
                 yield batch, results[0]
             else:
-                too_large = batch.ids.numel()
+                budget.halve(batch.ids.numel())
                 torch.cuda.empty_cache()
                 waiting.append(batch)
 
@@ -117,10 +115,15 @@ def _attempt(batch: Batch, run: Callable[[Batch], Result]) -> list[Result]:
     """The result in a list; an empty one when memory ran out over more than one row."""
     try:
         return [run(batch)]
-    except torch.OutOfMemoryError:
-        if len(batch.members) == 1:
+    except RuntimeError as error:
+        if len(batch.members) == 1 or not _is_out_of_memory(error):
             raise
         return []
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch has an error class for GPUs alone; its CPU allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _pad(

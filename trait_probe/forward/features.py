@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
 from trait_probe.forward.engine import Reading, read
 from trait_probe.forward.rendering import render_for
 from trait_probe.hooks.sae import SparseFeatures, check_fit, load_sae
@@ -20,7 +19,7 @@ def sae_features(
     *,
     position: str,
     truncate: Truncate | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> Reading:
     """Feature activations `[row d_sae]` at the SAE's own site, float32, non-negative.
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trait_probe.errors import BadInputError
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS, Batch, batches, run_halving
+from trait_probe.forward.batching import Batch, batches, run_halving
+from trait_probe.forward.budget import BatchBudget, generation_tokens
 from trait_probe.forward.progress import Progress
 from trait_probe.forward.rendering import check_context, render_for
 from trait_probe.forward.threads import fitting_threads
@@ -33,7 +34,7 @@ def generate_ids(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
     label: str = "generating",
 ) -> list[tuple[int, ...]]:
     """New token ids of each prompt, without the end-of-sequence token, in the prompts' order.
@@ -52,9 +53,11 @@ def generate_ids(
     sampler = _Sampler(prompts, temperature, seed, max_new_tokens) if temperature > 0 else None
     answers: list[tuple[int, ...]] = [()] * len(prompts)
     stops = _stop_ids(model)
-    # Half the budget for prompts: the new tokens need room in the cache as well.
-    budget, merge = (batch_tokens + 1) // 2, sampler is None and not is_edited(model)
-    found = batches(prompts, batch_tokens=budget, padding="left", merge=merge)
+    merge = sampler is None and not is_edited(model)
+    # Half of what is given for prompts: the new tokens need room in the cache as well.
+    most = generation_tokens(model) if batch_tokens is None else (batch_tokens + 1) // 2
+    budget = BatchBudget(most)
+    found = batches(prompts, budget, padding="left", merge=merge)
 
     def run(batch: Batch) -> list[list[int]]:
         with running(batch.first_members, len(prompts)):
@@ -62,7 +65,7 @@ def generate_ids(
 
     total = sum(len(prompt.token_ids) for prompt in prompts)
     with fitting_threads(model), Progress(label, total) as progress:
-        for batch, new in run_halving(found, run):
+        for batch, new in run_halving(found, budget, run):
             for members, tokens in zip(batch.members, new, strict=True):
                 for index in members:
                     answers[index] = _until_stop(tokens, stops)
@@ -78,7 +81,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     truncate: Truncate | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[str]:
     """The model's answers as text, in the prompts' order; arguments as for `generate_ids`."""
     rendered = render_for(model, list(prompts), truncate=truncate, reserve=max_new_tokens)

@@ -10,9 +10,12 @@ from rich.console import Console
 
 
 class Progress:
-    """A progress bar over tokens or other units, shown only where standard error is a terminal."""
+    """A progress bar over tokens or other units, shown only where standard error is a terminal.
 
-    def __init__(self, label: str, total: int, *, unit: str = "tokens") -> None:
+    Without a label there is none.
+    """
+
+    def __init__(self, label: str | None, total: int, *, unit: str = "tokens") -> None:
         self._unit = unit
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
@@ -22,9 +25,9 @@ class Progress:
             rich_progress.TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=label is None or not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(label, total=total, rate="")
+        self._task = self._bar.add_task(label or "", total=total, rate="")
 
     def __enter__(self) -> Progress:
         self._bar.start()

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
+from jaxtyping import Float
 
 from trait_probe.basis import Site
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
-from trait_probe.forward.engine import Reading, Readout, read
+from trait_probe.forward.budget import BatchBudget, as_budget
+from trait_probe.forward.engine import (
+    Part,
+    Reading,
+    Readout,
+    Rows,
+    nothing_selected,
+    read_rules,
+)
+from trait_probe.forward.pipeline import in_parts
 from trait_probe.forward.projections import Projections, require_unique
-from trait_probe.forward.rendering import render_for
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel, identify, tokenizer_of
-from trait_probe.prompts.positions import Pooling
+from trait_probe.prompts.positions import Pooling, PositionRule
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
-from trait_probe.vectors.vector import VectorSet
+from trait_probe.vectors.vector import TraitVector, VectorSet
 
 
+@overload
 def project(
     model: HookedModel,
     prompts: Iterable[Prompt] | Iterable[Rendered],
@@ -28,13 +38,46 @@ def project(
     pooling: Pooling = "none",
     lineage_ok: bool = False,
     truncate: Truncate | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
     label: str = "projecting",
-) -> Projections:
+) -> Projections: ...
+@overload
+def project(
+    model: HookedModel,
+    prompts: Iterable[Prompt] | Iterable[Rendered],
+    vectors: VectorSet,
+    *,
+    position: list[str] | tuple[str, ...],
+    pooling: Pooling = "none",
+    lineage_ok: bool = False,
+    truncate: Truncate | None = None,
+    batch_tokens: int | None = None,
+    label: str = "projecting",
+) -> dict[str, Projections]: ...
+def project(
+    model: HookedModel,
+    prompts: Iterable[Prompt] | Iterable[Rendered],
+    vectors: VectorSet,
+    *,
+    position: str | list[str] | tuple[str, ...],
+    pooling: Pooling = "none",
+    lineage_ok: bool = False,
+    truncate: Truncate | None = None,
+    batch_tokens: int | None = None,
+    label: str = "projecting",
+) -> Projections | dict[str, Projections]:
     """Projections of `prompts` onto `vectors` at the tokens that the position rule selects.
 
     All vectors, of however many sites, are read in one forward pass per prompt, which stops after
-    the deepest of them.
+    the deepest of them. Everything is kept in memory; `project_to` writes to a folder instead.
+
+    Args:
+        position: a rule, or several, which are read in the same pass.
+        pooling: how a prompt's tokens become one row; `none` keeps one per token.
+        batch_tokens: most tokens of a batch, padding included; None chooses for the device.
+
+    Returns:
+        One `Projections`, or for several rules one by each rule's name.
 
     Raises:
         MismatchError: the vectors were not made in this model's basis; `lineage_ok=True` states
@@ -42,42 +85,123 @@ def project(
         BadInputError: no vectors, two prompts with one id, and as for `read`.
     """
     vectors.check(identify(model), lineage_ok=lineage_ok)
-    rendered = render_for(model, list(prompts), truncate=truncate)
-    require_unique([item.prompt_id for item in rendered])
+    rules = [position] if isinstance(position, str) else list(position)
+    budget = as_budget(model, batch_tokens)
+    found: list[list[Projections]] = []
+    for part, rendered in in_parts(model, prompts, rules, truncate):
+        found.append(
+            project_rendered(
+                model,
+                rendered,
+                vectors,
+                rules,
+                pooling,
+                budget=budget,
+                part=part,
+                label=label + part.name,
+            )
+        )
+    whole = {
+        rule: Projections.concatenate(parts)
+        for rule, parts in zip(rules, zip(*found, strict=True), strict=True)
+    }
+    for rule, projections in whole.items():
+        require_unique(projections.prompt_ids)
+        if not len(projections.prompt):
+            raise nothing_selected(rule)
+    return whole[rules[0]] if isinstance(position, str) else whole
+
+
+def project_rendered(
+    model: HookedModel,
+    rendered: Sequence[Rendered],
+    vectors: VectorSet,
+    positions: Sequence[str | PositionRule],
+    pooling: Pooling,
+    *,
+    budget: BatchBudget,
+    part: Part | None = None,
+    label: str | None = None,
+) -> list[Projections]:
+    """One `Projections` for each rule, from one pass; the basis has been checked by the caller."""
     readouts: Mapping[Site, Readout] = {
         site: Projection(vectors.matrix(site)) for site in vectors.sites
     }
-    reading = read(
-        model, rendered, readouts, position=position, batch_tokens=batch_tokens, label=label
+    found = read_rules(
+        model,
+        rendered,
+        readouts,
+        positions=positions,
+        pooling=pooling,
+        batch_tokens=budget,
+        part=part,
+        label=label,
     )
-    projections = _assemble(model, rendered, vectors, reading, position)
-    return projections if pooling == "none" else projections.pooled(pooling)
+    return [
+        _assemble(model, rendered, vectors, rows, str(position), pooling)
+        for rows, position in zip(found, positions, strict=True)
+    ]
 
 
 def _assemble(
     model: HookedModel,
-    rendered: list[Rendered],
+    rendered: Sequence[Rendered],
     vectors: VectorSet,
-    reading: Reading,
+    rows: Rows,
     position: str,
+    pooling: Pooling,
 ) -> Projections:
-    ordered = [vector for site in vectors.sites for vector in vectors.at(site)]
-    dot = np.concatenate([reading.values[site] for site in vectors.sites], axis=1)
+    tokens = rows if isinstance(rows, Reading) else None
+    return projections_of(
+        vectors,
+        np.concatenate(
+            [_dots(rows, site, len(vectors.at(site))) for site in vectors.sites], axis=1
+        ),
+        prompt_ids=tuple(item.prompt_id for item in rendered),
+        span=position,
+        pooling=pooling,
+        prompt=rows.prompt,
+        position=None if tokens is None else tokens.position,
+        offset=None if tokens is None else tokens.offset,
+        token=None if tokens is None else token_names(model, rendered, tokens),
+    )
+
+
+def _dots(rows: Rows, site: Site, n: int) -> Float[np.ndarray, "row _column"]:
+    """Where a rule selects nothing in any prompt, nothing was read: no rows, of the same width."""
+    return rows.values.get(site, np.zeros((0, n), dtype=np.float32))
+
+
+def projections_of(
+    vectors: VectorSet, dot: Float[np.ndarray, "row _column"], **rows: Any
+) -> Projections:
+    """`Projections` from dots whose columns are the vectors, site after site; `z` is added.
+
+    Args:
+        rows: the other fields of `Projections`.
+    """
+    ordered = in_columns(vectors)
     mean = np.array([vector.reference.mean for vector in ordered])
     std = np.array([vector.reference.std for vector in ordered])
-    ids = [
-        rendered[prompt].token_ids[place]
-        for prompt, place in zip(reading.prompt, reading.position, strict=True)
-    ]
     return Projections(
-        prompt_ids=tuple(item.prompt_id for item in rendered),
         columns=tuple((vector.trait, vector.site) for vector in ordered),
-        span=position,
-        pooling="none",
-        prompt=reading.prompt,
-        position=reading.position,
-        offset=reading.offset,
-        token=tuple(tokenizer_of(model).convert_ids_to_tokens(ids)),
         dot=dot,
         z=((dot - mean) / std).astype(np.float32),
+        **rows,
     )
+
+
+def in_columns(vectors: VectorSet) -> list[TraitVector]:
+    """The vectors in the order of the columns: by site, then as in the set."""
+    return [vector for site in vectors.sites for vector in vectors.at(site)]
+
+
+def token_names(model: HookedModel, rendered: Sequence[Rendered], rows: Reading) -> tuple[str, ...]:
+    """Each row's token as the vocabulary writes it."""
+    ids = [
+        rendered[prompt].token_ids[place]
+        for prompt, place in zip(rows.prompt.tolist(), rows.position.tolist(), strict=True)
+    ]
+    known = list(set(ids))
+    names = dict(zip(known, tokenizer_of(model).convert_ids_to_tokens(known), strict=True))
+    return tuple(names[token] for token in ids)

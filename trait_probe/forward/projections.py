@@ -12,22 +12,8 @@ from jaxtyping import Float, Int
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, nearest
+from trait_probe.forward import tables
 from trait_probe.prompts.positions import Pooling, pool
-from trait_probe.runs.tables import make_table
-
-SCHEMA = pa.schema(
-    [
-        pa.field("prompt_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("trait", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("site", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("span", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("position", pa.int32()),
-        pa.field("offset", pa.int32()),
-        pa.field("token", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("dot", pa.float32(), nullable=False),
-        pa.field("z", pa.float32(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -100,30 +86,13 @@ class Projections:
         )
 
     def to_table(self) -> pa.Table:
-        """One line per row and vector (see `SCHEMA`), vectors one after the other.
+        """One line per row and vector (`trait_probe.forward.tables.SCHEMA`), vector after vector.
 
         Raises:
             BadInputError: two prompts share an id, by which lines are told apart.
         """
         require_unique(self.prompt_ids)
-        n, rows = len(self.columns), len(self.prompt)
-
-        def repeat(values: object) -> object:
-            return [None] * (rows * n) if values is None else np.tile(np.asarray(values), n)
-
-        token = None if self.token is None else np.array(self.token, dtype=object)
-        columns = {
-            "prompt_id": repeat(np.array(self.prompt_ids, dtype=object)[self.prompt]),
-            "trait": np.repeat(np.array([c[0] for c in self.columns], dtype=object), rows),
-            "site": np.repeat(np.array([str(c[1]) for c in self.columns], dtype=object), rows),
-            "span": np.full(rows * n, f"{self.span}|{self.pooling}", dtype=object),
-            "position": repeat(self.position),
-            "offset": repeat(self.offset),
-            "token": repeat(token),
-            "dot": self.dot.T.reshape(-1),
-            "z": self.z.T.reshape(-1),
-        }
-        return make_table(SCHEMA, columns)
+        return tables.to_table(self)
 
     @classmethod
     def from_table(cls, table: pa.Table, *, prompt_ids: Sequence[str] | None = None) -> Projections:
@@ -137,34 +106,47 @@ class Projections:
             BadInputError: an empty, cut, sorted or joined table, or a prompt that is not in
                 `prompt_ids`.
         """
-        keys = list(zip(table["trait"].to_pylist(), table["site"].to_pylist(), strict=True))
-        columns = list(dict.fromkeys(keys))
-        rows = len(keys) // max(len(columns), 1)
-        _require_blocks(table, keys == [key for key in columns for _ in range(rows)], rows)
-        first = table.slice(0, rows)
-        names = first["prompt_id"].to_pylist()
-        ids = tuple(dict.fromkeys(names)) if prompt_ids is None else tuple(prompt_ids)
-        index = {name: place for place, name in enumerate(ids)}
-        unknown = next((name for name in names if name not in index), None)
-        if unknown is not None:
-            raise BadInputError(
-                "The table has a prompt that is not among the given ones.",
-                got=unknown,
-                valid=nearest(unknown, index),
-            )
-        span, pooling = first["span"][0].as_py().rsplit("|", 1)
-        tokens = first["token"].to_pylist()
-        return cls(
-            prompt_ids=ids,
-            columns=tuple((trait, Site.parse(site)) for trait, site in columns),
-            span=span,
-            pooling=pooling,
-            prompt=np.array([index[name] for name in names], dtype=np.int64),
-            position=_integers(first["position"]),
-            offset=_integers(first["offset"]),
-            token=None if tokens[0] is None else tuple(tokens),
-            dot=_grid(table["dot"], len(columns)),
-            z=_grid(table["z"], len(columns)),
+        return cls(**tables.from_table(table, prompt_ids))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Projections]) -> Projections:
+        """Projections of neighbouring prompts onto the same vectors, as one.
+
+        Raises:
+            BadInputError: none, or of different vectors, position rules or poolings.
+        """
+        _require_alike(parts)
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        before = np.cumsum([0, *(len(part.prompt_ids) for part in parts)])
+        shifted = [part.prompt + shift for part, shift in zip(parts, before, strict=False)]
+        return replace(
+            first,
+            prompt_ids=tuple(name for part in parts for name in part.prompt_ids),
+            prompt=np.concatenate(shifted),
+            position=_joined([part.position for part in parts]),
+            offset=_joined([part.offset for part in parts]),
+            token=None
+            if first.token is None
+            else tuple(token for part in parts for token in part.token or ()),
+            dot=np.concatenate([part.dot for part in parts]),
+            z=np.concatenate([part.z for part in parts]),
+        )
+
+
+def _joined(parts: Sequence[Int[np.ndarray, " _row"] | None]) -> Int[np.ndarray, " _row"] | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
+
+
+def _require_alike(parts: Sequence[Projections]) -> None:
+    kinds = {(part.columns, part.span, part.pooling) for part in parts}
+    if len(kinds) != 1:
+        raise BadInputError(
+            "Only projections onto the same vectors, at the same positions, can be joined.",
+            got=[(len(columns), span, pooling) for columns, span, pooling in sorted(kinds)],
+            fix="Join those of one run, and give at least one.",
         )
 
 
@@ -176,33 +158,3 @@ def require_unique(prompt_ids: Sequence[str]) -> None:
             got=repeated[:5],
             fix="Give each prompt an id of its own.",
         )
-
-
-def _require_blocks(table: pa.Table, in_order: bool, rows: int) -> None:
-    """One block of the same lines for each vector; anything else would be read wrongly."""
-    if rows == 0 or not in_order or not _is_repeated(table, rows):
-        raise BadInputError(
-            "The table is not one that Projections.to_table made.",
-            got=f"{len(table)} lines",
-            fix="Give it whole and in its order; read tables of several runs one by one.",
-        )
-
-
-def _is_repeated(table: pa.Table, rows: int) -> bool:
-    for name in ("prompt_id", "span", "position", "offset", "token"):
-        column = table[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-        first = column.slice(0, rows)
-        if not all(first.equals(column.slice(at, rows)) for at in range(rows, len(table), rows)):
-            return False
-    return len(table["span"].slice(0, rows).combine_chunks().unique()) == 1
-
-
-def _integers(column: pa.ChunkedArray) -> Int[np.ndarray, " row"] | None:
-    return None if column.null_count else column.to_numpy().astype(np.int64)
-
-
-def _grid(column: pa.ChunkedArray, n_columns: int) -> Float[np.ndarray, "row _column"]:
-    grid: Float[np.ndarray, "row _column"] = column.to_numpy().reshape(n_columns, -1).T.copy()
-    return grid

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from trait_probe.errors import BadInputError
 
@@ -29,13 +29,47 @@ def sha256(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, object]]:
-    """Yield ("file, line 3", parsed value) per line that is not blank."""
-    # Split at \n only: JSON strings may hold U+2028 and other line separators of Unicode.
-    for number, line in enumerate(_read_bytes(path).split(b"\n"), start=1):
-        where = f"{path}, line {number}"
-        if line.strip():
-            yield where, _parse_line(line, where)
+class Place(NamedTuple):
+    """Where a row of a file begins, so that reading can start there.
+
+    `offset` counts bytes in JSONL and rows in Parquet; `number` is the line or row, from 1.
+    """
+
+    offset: int
+    number: int
+
+
+START = Place(0, 1)
+
+
+def read_rows(path: Path, start: Place = START) -> Iterator[tuple[str, Place, object]]:
+    """Yield ("file, line 3", its place, row), one row at a time, by the file's ending.
+
+    Raises:
+        BadInputError: no such file, an unknown ending, or a malformed row.
+    """
+    readers = {".jsonl": read_jsonl, ".parquet": read_parquet}
+    if path.suffix not in readers:
+        raise BadInputError(
+            "Files of prompts end in .jsonl or .parquet.",
+            got=str(path),
+            valid=tuple(readers),
+            fix="Rename or convert the file (PromptSet.to_jsonl, PromptSet.to_parquet).",
+        )
+    return readers[path.suffix](path, start)
+
+
+def read_jsonl(path: Path, start: Place = START) -> Iterator[tuple[str, Place, object]]:
+    """Yield ("file, line 3", its place, parsed value) per line that is not blank."""
+    offset = start.offset
+    with _opened(path) as file:
+        file.seek(offset)
+        # Binary lines end at \n only: JSON strings may hold U+2028 and other separators.
+        for number, line in enumerate(file, start=start.number):
+            where = f"{path}, line {number}"
+            if line.strip():
+                yield where, Place(offset, number), _parse_line(line, where)
+            offset += len(line)
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
@@ -44,17 +78,35 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     _write_atomically(path, lambda file: file.writelines(line.encode("utf-8") for line in lines))
 
 
-def read_parquet(path: Path) -> Iterator[tuple[str, object]]:
-    """Yield ("file, row 3", row) per row, counted from 1."""
+def read_parquet(path: Path, start: Place = START) -> Iterator[tuple[str, Place, object]]:
+    """Yield ("file, row 3", its place, row) per row, counted from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = _read_bytes(path)
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-    except pa.ArrowInvalid as error:
-        raise BadInputError(f"{path} is not a Parquet file: {error}.") from error
-    return table_rows(table.to_pylist(), str(path))
+    with _opened(path) as file:
+        try:
+            parquet = pq.ParquetFile(file)
+            groups, before = _groups_from(parquet.metadata, start.offset)
+            number = before
+            for batch in parquet.iter_batches(batch_size=1024, row_groups=groups):
+                for row in batch.to_pylist():
+                    number += 1
+                    if number > start.offset:
+                        where = f"{path}, row {number}"
+                        yield where, Place(number - 1, number), _from_cells(row, where)
+        except (pa.ArrowException, OSError) as error:
+            raise BadInputError(f"{path} is not a Parquet file: {error}.") from error
+
+
+def _groups_from(metadata: Any, first: int) -> tuple[list[int], int]:
+    """The row groups that hold rows from `first` on, and how many rows come before them."""
+    before = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if before + rows > first:
+            return list(range(group, metadata.num_row_groups)), before
+        before += rows
+    return [], before
 
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> None:
@@ -69,7 +121,7 @@ def table_rows(rows: Iterable[Row], name: str) -> Iterator[tuple[str, object]]:
     """Undo what a table does to rows: JSON columns parsed, filled-in nulls dropped."""
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row {number}"
-        yield where, {key: _from_cell(key, value, where) for key, value in row.items()}
+        yield where, _from_cells(row, where)
 
 
 def to_table(rows: Iterable[Row]) -> Any:
@@ -87,6 +139,10 @@ def _to_cell(key: str, value: object) -> object:
     return canonical_json(value) if key in JSON_COLUMNS else value
 
 
+def _from_cells(row: Row, where: str) -> Row:
+    return {key: _from_cell(key, value, where) for key, value in row.items()}
+
+
 def _from_cell(key: str, value: object, where: str) -> object:
     if key not in JSON_COLUMNS:
         return value
@@ -97,9 +153,9 @@ def _from_cell(key: str, value: object, where: str) -> object:
     return value
 
 
-def _read_bytes(path: Path) -> bytes:
+def _opened(path: Path) -> IO[bytes]:
     try:
-        return path.read_bytes()
+        return open(path, "rb")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInputError(
             "There is no such file of prompts.", got=str(path), fix="Check the path."

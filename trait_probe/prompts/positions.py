@@ -123,11 +123,15 @@ class PositionRule:
         Raises:
             BadInputError: the conversation has no such span.
         """
+        return tuple(self.selected(spans))
+
+    def selected(self, spans: Mapping[str, TokenRange]) -> range:
+        """`positions`, as a range."""
         region = range(*_region(self, spans))
         if self.index is None:
-            return tuple(region[self.start : self.stop : self.step])
+            return region[self.start : self.stop : self.step]
         inside = -len(region) <= self.index < len(region)
-        return (region[self.index],) if inside else ()
+        return range(region[self.index], region[self.index] + 1) if inside else range(0)
 
 
 def mask(

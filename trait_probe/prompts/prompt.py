@@ -94,6 +94,12 @@ class Prompt:
         _record.check_unicode(_strings(self))
 
     @property
+    def n_characters(self) -> int:
+        """Characters of everything the model is to read, templates aside."""
+        texts = (*(turn.content for turn in self.messages), self.text, self.prefill, self.response)
+        return sum(len(text) for text in texts if text)
+
+    @property
     def cluster(self) -> str:
         """The unit that statistics resample: the group, or the prompt alone."""
         return self.id if self.group is None else self.group
@@ -169,7 +175,7 @@ class PromptSet(Sequence[Prompt]):
         Raises:
             BadInputError: no such file, an empty one, or a malformed line, named with its field.
         """
-        return _from_rows(_files.read_jsonl(Path(path)), str(path))
+        return _from_rows(_placed(_files.read_jsonl(Path(path))), str(path))
 
     @classmethod
     def from_parquet(cls, path: str | PathLike[str]) -> PromptSet:
@@ -181,7 +187,7 @@ class PromptSet(Sequence[Prompt]):
         Raises:
             BadInputError: no such file, not Parquet, no rows, or a malformed row.
         """
-        return _from_rows(_files.read_parquet(Path(path)), str(path))
+        return _from_rows(_placed(_files.read_parquet(Path(path))), str(path))
 
     @classmethod
     def from_dataset(cls, dataset: Iterable[Mapping[str, Any]]) -> PromptSet:
@@ -271,15 +277,20 @@ def _check_prompts(prompts: Sequence[object]) -> None:
             )
 
 
+def _placed(rows: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, object]]:
+    return ((where, row) for where, _, row in rows)
+
+
 def _from_rows(rows: Iterable[tuple[str, object]], name: str) -> PromptSet:
-    read = [(where, _from_row(where, row)) for where, row in rows]
+    read = [(where, prompt_from_row(where, row)) for where, row in rows]
     if not read:
         raise BadInputError(f"{name} holds no prompts.", fix="Give at least one prompt.")
     _record.check_unique((where, prompt.id) for where, prompt in read)
     return PromptSet(prompt for _, prompt in read)
 
 
-def _from_row(where: str, row: object) -> Prompt:
+def prompt_from_row(where: str, row: object) -> Prompt:
+    """`Prompt.from_dict` of a row of a file; errors begin with where it stands."""
     if not isinstance(row, Mapping):
         raise BadInputError(
             f"{where} is not an object with fields.",

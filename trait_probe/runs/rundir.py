@@ -11,6 +11,7 @@ with open_run(out, experiment="backdoor", config=config) as run:
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import time
@@ -175,6 +176,29 @@ class Run:
         if not self._is_intact(name, path):
             self._compute(name, path, compute)
         return tables.read_table(path)
+
+    def has(self, name: str) -> bool:
+        """Whether the file `name`, once kept with `keep`, is there and whole."""
+        return self._is_intact(name, self.folder / name)
+
+    def keep(self, name: str, data: bytes, *, rows: int) -> None:
+        """Write a finished part of the results, atomically, and enter it in the manifest.
+
+        Args:
+            name: the file, its ending included ("projections/00000000.parquet").
+            data: its bytes.
+            rows: how many rows of results it holds.
+
+        Raises:
+            BadInputError: a name that is no file name, or kept twice in one run.
+            RunError: the disk is full, or the place cannot be written.
+        """
+        self._require_new(name)
+        began = time.monotonic()
+        self._write(name, data)
+        seconds = round(time.monotonic() - began, 3)
+        record = StageRecord(hashlib.sha256(data).hexdigest(), rows, seconds)
+        self._update(stages={**self._manifest.stages, name: record})
 
     def path(self, name: str) -> Path:
         """Where the file `name` of this run goes; its folder is made (for figures, vectors)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.runs.files import atomic_file
+
+COMPRESSION = "zstd"
 
 
 def make_table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
@@ -44,7 +47,14 @@ def write_table(path: Path, table: pa.Table) -> None:
         RunError: the disk is full, or the place cannot be written.
     """
     with atomic_file(path) as handle:
-        pq.write_table(table, handle, compression="zstd")
+        pq.write_table(table, handle, compression=COMPRESSION)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The exact bytes that `write_table` writes."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression=COMPRESSION)
+    return buffer.getvalue()
 
 
 def read_table(path: Path) -> pa.Table:
@@ -89,7 +99,11 @@ def _require_same_names(schema: pa.Schema, names: list[str]) -> None:
 def _column(field: pa.Field, values: Any) -> pa.Array:
     try:
         # from_pandas=False: a NaN stays a NaN and is refused below, instead of becoming a null.
-        array = pa.array(values, type=field.type, from_pandas=False)
+        array = (
+            values.cast(field.type)
+            if isinstance(values, pa.Array)
+            else pa.array(values, type=field.type, from_pandas=False)
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise BadInputError(
             f"Column {field.name!r} cannot be stored as {field.type}.",

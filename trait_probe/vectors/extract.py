@@ -19,15 +19,13 @@ from torch import Tensor
 from trait_probe.basis import ModelIdentity, Site
 from trait_probe.errors import BadInputError
 from trait_probe.forward.answering import answer_pairs, judged, reads_answers
-from trait_probe.forward.batching import DEFAULT_BATCH_TOKENS
-from trait_probe.forward.engine import read
+from trait_probe.forward.capture import capture
 from trait_probe.forward.threads import threads_for
-from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sites import parse_layers, sites_at
 from trait_probe.identity import HookedModel, identify
 from trait_probe.judges.judge import Judge
 from trait_probe.prompts.contrast import ContrastSet
-from trait_probe.prompts.positions import Pooling, pool
+from trait_probe.prompts.positions import Pooling
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.vectors import fit, geometry
 from trait_probe.vectors.reliability import assess
@@ -52,7 +50,7 @@ def extract(
     held_out: float = 0.25,
     seed: int = 0,
     truncate: Truncate | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> VectorSet:
     """One vector per layer, at `resid_post`.
 
@@ -123,7 +121,7 @@ def contrast_activations(
     judge: Judge | None = None,
     max_new_tokens: int = 32,
     truncate: Truncate | None = None,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> ContrastActivations:
     """Answer the contrast set where it needs answers, and read it; arguments as for `extract`."""
     if pooling == "none":
@@ -230,17 +228,10 @@ def _activations(
     sites: Sequence[Site],
     rule: str,
     pooling: Pooling,
-    batch_tokens: int,
+    batch_tokens: int | None,
 ) -> dict[Site, Float[Tensor, "pair d_model"]]:
-    reading = read(
-        model,
-        prompts,
-        dict.fromkeys(sites, raw),
-        position=rule,
-        batch_tokens=batch_tokens,
-        label="contrast set",
-    )
-    empty = sorted(set(range(len(prompts))) - set(reading.prompt.tolist()))
+    rows = capture(model, prompts, sites, position=rule, pooling=pooling, batch_tokens=batch_tokens)
+    empty = sorted(set(range(len(prompts))) - set(rows.prompt.tolist()))
     if empty:
         raise BadInputError(
             f"The position rule selects no token in {len(empty)} of {len(prompts)} prompts of a "
@@ -248,11 +239,7 @@ def _activations(
             got=[prompts[index].prompt_id for index in empty[:5]],
             fix=f"Choose a rule that always selects one (not {rule}), or leave these pairs out.",
         )
-    rows_of = reading.rows_of_prompts()
-    return {
-        site: torch.from_numpy(np.concatenate([pool(values[rows], pooling) for rows in rows_of]))
-        for site, values in reading.values.items()
-    }
+    return {site: torch.from_numpy(values) for site, values in rows.values.items()}
 
 
 def _fit_one(

@@ -91,6 +91,32 @@ class Moments:
         """The standard deviation of each dimension, in activation units; see `covariance`."""
         return (self.scatter.diagonal() / self._degrees_of_freedom()).clamp(min=0).sqrt()
 
+    def along(self, direction: Float[Tensor, " d_model"]) -> tuple[float, float]:
+        """Mean and standard deviation of the rows' dot product with `direction`; a z-reference."""
+        axis = direction.to(self.mean)
+        variance = float(axis @ self.covariance @ axis)
+        return float(self.mean @ axis), max(variance, 0.0) ** 0.5
+
+    def principal_components(
+        self, n: int
+    ) -> tuple[Float64[Tensor, "component d_model"], Float64[Tensor, " component"]]:
+        """The `n` directions of largest variance, unit and orthogonal, and their variances.
+
+        Largest first; a component's sign means nothing.
+
+        Raises:
+            BadInputError: `n` is not between 1 and the width.
+        """
+        width = self.mean.shape[0]
+        if not 1 <= n <= width:
+            raise BadInputError(
+                "The number of components lies between 1 and the width of the activations.",
+                got=n,
+                valid=(f"1 to {width}",),
+            )
+        variances, directions = torch.linalg.eigh(self.covariance)
+        return directions.T[-n:].flip(0), variances[-n:].flip(0).clamp(min=0)
+
     def _degrees_of_freedom(self) -> int:
         if self.n < 2:
             raise BadInputError("A covariance needs at least 2 rows.", got=self.n)

@@ -1,0 +1,221 @@
+"""Prompts by the chunk: from files and iterables larger than memory, each chunk read when needed.
+
+A chunk is the unit of work and of resuming. Where chunks end depends on the prompts alone, never
+on the machine, so that every run cuts the same file in the same places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from trait_probe.errors import BadInputError
+from trait_probe.prompts import _record
+from trait_probe.prompts._files import START, Place, read_rows
+from trait_probe.prompts.prompt import Prompt, prompt_from_row
+
+Check = Callable[[Prompt], None]
+
+
+@dataclass(frozen=True)
+class ChunkLimit:
+    """A chunk ends before it would exceed either; a single prompt may exceed `characters`.
+
+    Attributes:
+        prompts: most prompts of a chunk.
+        characters: most characters of all its prompts (`Prompt.n_characters`).
+    """
+
+    prompts: int
+    characters: int
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1 or self.characters < 1:
+            raise BadInputError(
+                "A chunk holds at least one prompt and one character.",
+                got=(self.prompts, self.characters),
+            )
+
+
+class Chunk(Protocol):
+    """Some neighbouring prompts."""
+
+    @property
+    def index(self) -> int:
+        """The chunk's number, from 0."""
+
+    @property
+    def first(self) -> int:
+        """Index of its first prompt among all."""
+
+    @property
+    def count(self) -> int:
+        """How many prompts it has."""
+
+    def load(self) -> list[Prompt]:
+        """Its prompts, read now."""
+
+
+@dataclass(frozen=True)
+class FileChunk:
+    """Neighbouring rows of a file of prompts; small, and the same on every machine with the file.
+
+    Attributes:
+        path: the file.
+        index: the chunk's number, from 0.
+        first: index of its first prompt among all.
+        count: prompts.
+        place: where its first row begins.
+    """
+
+    path: str
+    index: int
+    first: int
+    count: int
+    place: Place
+
+    def load(self) -> list[Prompt]:
+        """Read the rows.
+
+        Raises:
+            BadInputError: the file is gone or has changed so that a row cannot be read.
+        """
+        rows = islice(read_rows(Path(self.path), Place(*self.place)), self.count)
+        return [prompt_from_row(where, row) for where, _, row in rows]
+
+
+@dataclass(frozen=True)
+class MemoryChunk:
+    """Prompts that an iterable gave; see `Chunk`."""
+
+    index: int
+    first: int
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def count(self) -> int:
+        """How many prompts it has."""
+        return len(self.prompts)
+
+    def load(self) -> list[Prompt]:
+        """The prompts."""
+        return list(self.prompts)
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """A file of prompts that was read once, row by row, and found in order.
+
+    Attributes:
+        path: the file, absolute.
+        n_prompts: how many prompts it has.
+        sha256: of its bytes, hex.
+        chunks: where each chunk begins.
+    """
+
+    path: Path
+    n_prompts: int
+    sha256: str
+    chunks: tuple[FileChunk, ...]
+
+
+def scan_file(path: Path, limit: ChunkLimit, check: Check | None = None) -> PromptFile:
+    """Read the whole file once, keeping nothing but chunk borders and 8 bytes a prompt.
+
+    Args:
+        check: refuses prompts that cannot be used; its errors are given the row's place.
+
+    Raises:
+        BadInputError: no such file, no prompts, a malformed or refused row, or two prompts with
+            one id.
+    """
+    path = path.absolute()
+    chunks: list[FileChunk] = []
+    ids = array("Q")
+    start, count, size, total = START, 0, 0, 0
+    for where, place, row in read_rows(path):
+        prompt = prompt_from_row(where, row)
+        if check is not None:
+            _checked(where, prompt, check)
+        ids.append(_id_hash(prompt.id))
+        if count and not _fits(count, size, prompt, limit):
+            chunks.append(FileChunk(str(path), len(chunks), total - count, count, start))
+            start, count, size = place, 0, 0
+        if not count:
+            start = place
+        count, size, total = count + 1, size + prompt.n_characters, total + 1
+    if not total:
+        raise BadInputError(f"{path} holds no prompts.", fix="Give at least one prompt.")
+    chunks.append(FileChunk(str(path), len(chunks), total - count, count, start))
+    _require_unique_ids(path, ids)
+    return PromptFile(path, total, _sha256(path), tuple(chunks))
+
+
+def chunked(
+    prompts: Iterable[Prompt | Mapping[str, object]],
+    limit: ChunkLimit,
+    check: Check | None = None,
+) -> Iterator[MemoryChunk]:
+    """Chunks of an iterable, each made when it is asked for; rows in JSON form become prompts.
+
+    Ids are held unique at the cost of some 70 bytes a prompt; a file needs 8 (`scan_file`).
+
+    Raises:
+        BadInputError: while iterating, as `scan_file`.
+    """
+    seen: set[int] = set()
+    waiting: list[Prompt] = []
+    size, index, total = 0, 0, 0
+    for number, item in enumerate(prompts, start=1):
+        where = f"prompt {number}"
+        prompt = item if isinstance(item, Prompt) else prompt_from_row(where, item)
+        if check is not None:
+            _checked(where, prompt, check)
+        seen.add(_id_hash(prompt.id))
+        if len(seen) < number:
+            raise BadInputError(f"{where} has an id that came before.", got=prompt.id)
+        if waiting and not _fits(len(waiting), size, prompt, limit):
+            yield MemoryChunk(index, total, tuple(waiting))
+            index, total, size, waiting = index + 1, total + len(waiting), 0, []
+        waiting.append(prompt)
+        size += prompt.n_characters
+    if waiting:
+        yield MemoryChunk(index, total, tuple(waiting))
+
+
+def _fits(count: int, size: int, prompt: Prompt, limit: ChunkLimit) -> bool:
+    return count < limit.prompts and size + prompt.n_characters <= limit.characters
+
+
+def _checked(where: str, prompt: Prompt, check: Check) -> None:
+    try:
+        check(prompt)
+    except BadInputError as error:
+        raise _record.located(where, error) from error
+
+
+def _id_hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def _require_unique_ids(path: Path, ids: array[int]) -> None:
+    """Two prompts of one id: the file is read again to name both lines."""
+    hashes = np.sort(np.frombuffer(ids, dtype=np.uint64))
+    repeated = {int(value) for value in hashes[1:][hashes[1:] == hashes[:-1]]}
+    if repeated:
+        rows = ((where, prompt_from_row(where, row)) for where, _, row in read_rows(path))
+        _record.check_unique(
+            (where, prompt.id) for where, prompt in rows if _id_hash(prompt.id) in repeated
+        )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
