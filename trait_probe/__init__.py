@@ -30,14 +30,19 @@ _HOMES = {
     "TraitProbeError": "errors",
     "TraitVector": "vectors.vector",
     "VectorSet": "vectors.vector",
+    "StoredActivations": "forward.stored",
+    "StoredProjections": "forward.stored",
     "capture": "forward.capture",
+    "capture_to": "forward.folders",
     "contrast_set": "vectors.contrast_sets",
     "extract": "vectors.extract",
     "generate": "forward.generate",
     "identify": "identity",
     "load_model": "models",
     "load_sae": "hooks.sae",
+    "moments": "forward.moments",
     "project": "forward.project",
+    "project_to": "forward.folders",
     "sae_features": "forward.features",
     "steering": "vectors.steering",
 }
@@ -52,9 +57,14 @@ if TYPE_CHECKING:
     from trait_probe.errors import TraitProbeError as TraitProbeError
     from trait_probe.forward.capture import capture as capture
     from trait_probe.forward.features import sae_features as sae_features
+    from trait_probe.forward.folders import capture_to as capture_to
+    from trait_probe.forward.folders import project_to as project_to
     from trait_probe.forward.generate import generate as generate
+    from trait_probe.forward.moments import moments as moments
     from trait_probe.forward.project import project as project
     from trait_probe.forward.projections import Projections as Projections
+    from trait_probe.forward.stored import StoredActivations as StoredActivations
+    from trait_probe.forward.stored import StoredProjections as StoredProjections
     from trait_probe.hooks.sae import load_sae as load_sae
     from trait_probe.identity import identify as identify
     from trait_probe.models import load_model as load_model

@@ -34,6 +34,7 @@ RANKS = {
     "organisms": 8,
     "report": 8,
     "experiments": 9,
+    "commands": 9,
     "": 10,
 }
 

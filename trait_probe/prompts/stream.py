@@ -158,6 +158,11 @@ def scan_file(path: Path, limit: ChunkLimit, check: Check | None = None) -> Prom
     return PromptFile(path, total, _sha256(path), tuple(chunks))
 
 
+def read_prompts(path: Path) -> Iterator[Prompt]:
+    """The prompts of a file, one by one; errors name the line or row."""
+    return (prompt_from_row(where, row) for where, _, row in read_rows(path))
+
+
 def chunked(
     prompts: Iterable[Prompt | Mapping[str, object]],
     limit: ChunkLimit,

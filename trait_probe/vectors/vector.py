@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -191,6 +193,15 @@ class VectorSet(Sequence[TraitVector]):
             )
         more = len(self) - 20
         return "\n".join([*lines, f"  ... and {more} more"] if more > 0 else lines)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of directions and descriptions; equal sets share it."""
+        digest = hashlib.sha256()
+        for vector in self._vectors:
+            digest.update(json.dumps(to_entry(vector), sort_keys=True).encode())
+            digest.update(vector.direction.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def check(self, model: object, *, lineage_ok: bool = False) -> None:
         """Refuse a model in which these directions mean nothing.

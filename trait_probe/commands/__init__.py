@@ -1,0 +1,1 @@
+"""Commands that are no experiments: `python -m trait_probe.NAME`."""

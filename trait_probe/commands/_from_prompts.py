@@ -1,0 +1,119 @@
+"""Project a file of prompts with a model, here or on a cluster."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from trait_probe.commands._terminal import tell
+from trait_probe.commands.config import ProjectConfig, ShardsConfig
+from trait_probe.forward.dtypes import dtype_error
+from trait_probe.forward.folders import finish_projections
+from trait_probe.forward.project import project
+from trait_probe.forward.projections import Projections
+from trait_probe.forward.shards import plan, write_shards
+from trait_probe.forward.stored import StoredProjections
+from trait_probe.forward.work import Projecting
+from trait_probe.identity import HookedModel
+from trait_probe.models import load_model
+from trait_probe.prompts.stream import read_prompts
+from trait_probe.runs.rundir import Run, open_run
+from trait_probe.vectors.vector import VectorSet
+
+DTYPE_ERROR = "dtype_error.json"
+
+
+def run(config: ProjectConfig, out: Path | None) -> StoredProjections:
+    """See `trait_probe.commands.project.run`."""
+    assert config.prompts is not None
+    with open_run(out, experiment="project", config=config.stored()) as run:
+        vectors = VectorSet.load(str(config.vectors))
+        work = Projecting(
+            vectors, config.position, config.pooling, config.truncate, config.lineage_ok
+        )
+        run.record(vectors=vectors.sha256)
+        if config.engine == "ray":
+            _on_ray(config, run, work)
+        else:
+            _here(config, run, work)
+        found = finish_projections(run)
+    tell(found)
+    return found
+
+
+def _here(config: ProjectConfig, run: Run, work: Projecting) -> None:
+    assert config.prompts is not None
+    exact = None
+    if config.dtype != "float32" and config.dtype_sample:
+        exact, work = _in_float32(config, work)
+    model = load(config, config.dtype)
+    job = plan(model, work, config.prompts, shard_prompts=config.shard_prompts)
+    if exact is not None:
+        error = dtype_error(exact, _sample(config, work, model))
+        run.write_json(DTYPE_ERROR, {"dtype": config.dtype, **error})
+    write_shards(run, model, work, job, batch_tokens=config.batch_tokens, label="projecting")
+
+
+def _in_float32(
+    config: ProjectConfig, work: Projecting
+) -> tuple[dict[str, Projections], Projecting]:
+    """The first prompts in float32; and the job, if float32 is what the vectors were made in.
+
+    Vectors of the float32 model fit the same model in another dtype, whose error is measured.
+    """
+    model = load(config, "float32")
+    if {vector.basis.model.dtype for vector in work.vectors} == {"float32"}:
+        work.check(model)
+        work = replace(work, lineage_ok=True)
+    found = _sample(config, replace(work, lineage_ok=True), model)
+    del model
+    gc.collect()
+    return found, work
+
+
+def _sample(config: ProjectConfig, work: Projecting, model: HookedModel) -> dict[str, Projections]:
+    prompts = list(islice(read_prompts(Path(str(config.prompts))), config.dtype_sample))
+    return project(
+        model,
+        prompts,
+        work.vectors,
+        position=work.positions,
+        lineage_ok=work.lineage_ok,
+        truncate=work.truncate,
+        label=f"{config.dtype_sample} prompts for the error of {config.dtype}",
+    )
+
+
+def _on_ray(config: ProjectConfig, run: Run, work: Projecting) -> None:
+    from trait_probe.forward.cluster import ModelSpec, write_shards_on_ray
+
+    write_shards_on_ray(
+        run,
+        ModelSpec(**load_arguments(config, config.dtype)),
+        work,
+        Path(str(config.prompts)),
+        workers=config.workers,
+        address=config.ray_address,
+        batch_tokens=config.batch_tokens,
+        shard_prompts=config.shard_prompts,
+    )
+
+
+def load(config: ShardsConfig, dtype: str) -> HookedModel:
+    """The model that the flags name, in a dtype."""
+    model: HookedModel = load_model(**load_arguments(config, dtype))
+    return model
+
+
+def load_arguments(config: ShardsConfig, dtype: str) -> dict[str, Any]:
+    """Arguments of `load_model`."""
+    return {
+        "name": config.model,
+        "revision": config.revision,
+        "dtype": dtype,
+        "device": config.device,
+        "adapter": config.adapter,
+    }

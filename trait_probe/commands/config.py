@@ -1,0 +1,89 @@
+"""What `project` and `capture` are asked to do; light to import, so that --help is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from trait_probe.errors import BadInputError
+from trait_probe.experiments._cli import ExperimentConfig
+
+EXECUTION = ("engine", "workers", "ray_address", "device", "batch_tokens")
+"""How it is computed, not what: a run may be resumed with other values."""
+
+
+class ShardsConfig(ExperimentConfig):
+    """Fields that both commands have."""
+
+    model: str | None = None
+    """Hub id, local folder, or organism:NAME."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    adapter: str | None = None
+    """PEFT adapter, merged into the weights at load."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of weights and activations."""
+    device: str | None = None
+    """cpu, cuda, cuda:1 or mps; default CUDA where there is one."""
+    prompts: str | None = None
+    """A .jsonl or .parquet file: {"id", "text"} or {"id", "messages", "prefill", ...}."""
+    pooling: Literal["none", "mean", "last", "max"] = "none"
+    """How a prompt's tokens become one row; none keeps one row per token."""
+    truncate: Literal["left", "right"] | None = None
+    """What to cut from prompts longer than the context; default: refuse them."""
+    batch_tokens: Annotated[int, pydantic.Field(ge=1)] | None = None
+    """Most tokens of a batch, padding included; default: chosen for the device."""
+    shard_prompts: Annotated[int, pydantic.Field(ge=1)] = 4096
+    """Most prompts of a shard, the unit of resuming."""
+
+    def stored(self) -> dict[str, Any]:
+        """What decides the results: the configuration that the run's folder keeps."""
+        dump: dict[str, Any] = self.model_dump(mode="json")
+        return {name: value for name, value in dump.items() if name not in EXECUTION}
+
+
+class ProjectConfig(ShardsConfig):
+    """Flags of `python -m trait_probe.project`."""
+
+    vectors: str | None = None
+    """File of trait vectors (VectorSet.save)."""
+    activations: str | None = None
+    """Folder that the capture command wrote, in place of model and prompts."""
+    position: tuple[str, ...] = ("prompt[-1]",)
+    """Position rules, all read in one pass: "response[:]" "prompt[-1]" "after(trigger)[:8]"."""
+    lineage_ok: bool = False
+    """State that the model is a fine-tune of the vectors' model."""
+    dtype_sample: Annotated[int, pydantic.Field(ge=0)] = 32
+    """With another dtype than float32: prompts on which its error is measured; 0 for none."""
+    engine: Literal["local", "ray"] = "local"
+    """ray: one model replica per worker, through Ray Data (extra `cluster`)."""
+    workers: Annotated[int, pydantic.Field(ge=1)] = 1
+    """Replicas of the ray engine."""
+    ray_address: str | None = None
+    """An existing cluster (auto, or ray://HOST:PORT); default: Ray on this machine."""
+
+
+class CaptureConfig(ShardsConfig):
+    """Flags of `python -m trait_probe.capture`."""
+
+    layers: str = "all"
+    """all, 3, 0,4,8 or 4:12."""
+    point: Literal["resid_pre", "resid_mid", "resid_post"] = "resid_post"
+    """Where in each layer's block."""
+    position: str = "prompt[-1]"
+    """The position rule."""
+
+
+def require(config: ShardsConfig, names: Iterable[str]) -> None:
+    """Refuse a configuration without one of these fields.
+
+    Raises:
+        BadInputError: names the missing flags.
+    """
+    missing = [f"--{name}" for name in names if getattr(config, name) is None]
+    if missing:
+        raise BadInputError(
+            f"The command needs {' and '.join(missing)}.", fix="See --help for each flag."
+        )
