@@ -13,10 +13,10 @@ from trait_probe.commands.config import ProjectConfig, ShardsConfig
 from trait_probe.forward.dtypes import dtype_error
 from trait_probe.forward.folders import finish_projections
 from trait_probe.forward.project import project
+from trait_probe.forward.projecting import Projecting
 from trait_probe.forward.projections import Projections
 from trait_probe.forward.shards import plan, write_shards
 from trait_probe.forward.stored import StoredProjections
-from trait_probe.forward.work import Projecting
 from trait_probe.identity import HookedModel
 from trait_probe.models import load_model
 from trait_probe.prompts.stream import read_prompts

@@ -11,17 +11,14 @@ import torch
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
+from trait_probe.forward.capturing import Capturing
 from trait_probe.forward.project import projections_of
+from trait_probe.forward.projecting import Projecting, projections_shard
 from trait_probe.forward.projections import Projections
 from trait_probe.forward.shards import PromptSource, plan, write_shards
 from trait_probe.forward.stored import ActivationShard, StoredActivations, StoredProjections
 from trait_probe.forward.summary import summarize
-from trait_probe.forward.work import (
-    SHARD_PROMPTS,
-    Capturing,
-    Projecting,
-    projections_shard,
-)
+from trait_probe.forward.work import SHARD_PROMPTS
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.positions import Pooling, PositionRule
@@ -168,7 +165,7 @@ def project_stored(
         if not run.has(name):
             shard = activations.load(path)
             found = _projected(shard, activations, vectors)
-            done = projections_shard([found], shard.first, shard.sha256, 0)
+            done = projections_shard([found], {"first": shard.first, "sha256": shard.sha256}, 0)
             run.keep(name, done.data, rows=done.rows)
     return finish_projections(run)
 

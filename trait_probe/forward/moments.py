@@ -13,8 +13,9 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.forward.budget import BatchBudget, as_budget
-from trait_probe.forward.engine import Part, drive, finite, nothing_selected, select
+from trait_probe.forward.engine import drive, finite, nothing_selected, select
 from trait_probe.forward.pipeline import stream
+from trait_probe.forward.reader import Part
 from trait_probe.forward.selection import BatchRows
 from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from trait_probe.errors import BadInputError
-from trait_probe.forward.engine import Part
+from trait_probe.forward.reader import Part
 from trait_probe.forward.rendering import render_for
 from trait_probe.identity import HookedModel, context_length, tokenizer_of
 from trait_probe.prompts.positions import PositionRule

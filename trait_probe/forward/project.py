@@ -11,15 +11,15 @@ from jaxtyping import Float
 from trait_probe.basis import Site
 from trait_probe.forward.budget import BatchBudget, as_budget
 from trait_probe.forward.engine import (
-    Part,
-    Reading,
-    Readout,
     Rows,
     nothing_selected,
     read_rules,
+    select,
 )
 from trait_probe.forward.pipeline import in_parts
 from trait_probe.forward.projections import Projections, require_unique
+from trait_probe.forward.reader import Part, Readout
+from trait_probe.forward.selection import Selection
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.prompts.positions import Pooling, PositionRule
@@ -138,38 +138,42 @@ def project_rendered(
         label=label,
     )
     return [
-        _assemble(model, rendered, vectors, rows, str(position), pooling)
-        for rows, position in zip(found, positions, strict=True)
+        assemble(model, rendered, vectors, selection, _dots(rows, vectors), str(position), pooling)
+        for selection, rows, position in zip(
+            select(rendered, positions), found, positions, strict=True
+        )
     ]
 
 
-def _assemble(
+def assemble(
     model: HookedModel,
     rendered: Sequence[Rendered],
     vectors: VectorSet,
-    rows: Rows,
+    selection: Selection,
+    dot: Float[np.ndarray, "row _column"],
     position: str,
     pooling: Pooling,
 ) -> Projections:
-    tokens = rows if isinstance(rows, Reading) else None
+    """`Projections` of one rule from its dots, rows in the order of prompts and positions."""
+    per_token = pooling == "none"
     return projections_of(
         vectors,
-        np.concatenate(
-            [_dots(rows, site, len(vectors.at(site))) for site in vectors.sites], axis=1
-        ),
+        dot,
         prompt_ids=tuple(item.prompt_id for item in rendered),
         span=position,
         pooling=pooling,
-        prompt=rows.prompt,
-        position=None if tokens is None else tokens.position,
-        offset=None if tokens is None else tokens.offset,
-        token=None if tokens is None else token_names(model, rendered, tokens),
+        prompt=selection.prompts(pooling),
+        position=selection.positions if per_token else None,
+        offset=selection.offsets() if per_token else None,
+        token=token_names(model, rendered, selection) if per_token else None,
     )
 
 
-def _dots(rows: Rows, site: Site, n: int) -> Float[np.ndarray, "row _column"]:
-    """Where a rule selects nothing in any prompt, nothing was read: no rows, of the same width."""
-    return rows.values.get(site, np.zeros((0, n), dtype=np.float32))
+def _dots(rows: Rows, vectors: VectorSet) -> Float[np.ndarray, "row _column"]:
+    """Sites side by side; where a rule selects nothing anywhere, nothing was read: no rows."""
+    if not len(rows.prompt):
+        return np.zeros((0, len(vectors)), dtype=np.float32)
+    return np.concatenate([rows.values[site] for site in vectors.sites], axis=1)
 
 
 def projections_of(
@@ -196,12 +200,13 @@ def in_columns(vectors: VectorSet) -> list[TraitVector]:
     return [vector for site in vectors.sites for vector in vectors.at(site)]
 
 
-def token_names(model: HookedModel, rendered: Sequence[Rendered], rows: Reading) -> tuple[str, ...]:
-    """Each row's token as the vocabulary writes it."""
-    ids = [
-        rendered[prompt].token_ids[place]
-        for prompt, place in zip(rows.prompt.tolist(), rows.position.tolist(), strict=True)
-    ]
+def token_names(
+    model: HookedModel, rendered: Sequence[Rendered], selection: Selection
+) -> tuple[str, ...]:
+    """Each selected token as the vocabulary writes it."""
+    prompts = selection.prompts("none").tolist()
+    places = zip(prompts, selection.positions.tolist(), strict=True)
+    ids = [rendered[prompt].token_ids[place] for prompt, place in places]
     known = list(set(ids))
     names = dict(zip(known, tokenizer_of(model).convert_ids_to_tokens(known), strict=True))
     return tuple(names[token] for token in ids)

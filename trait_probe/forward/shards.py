@@ -7,20 +7,18 @@ the same bytes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
-from safetensors import safe_open
 
 from trait_probe.errors import MismatchError
 from trait_probe.forward.budget import BatchBudget, as_budget
 from trait_probe.forward.pipeline import Preflight, ahead
 from trait_probe.forward.progress import ChunkProgress
-from trait_probe.forward.work import METADATA, Work, make_ready, prompts_sha256
+from trait_probe.forward.repeats import Repeats
+from trait_probe.forward.shard_files import shard_metadata
+from trait_probe.forward.work import Ready, Work, make_ready, prompts_sha256
 from trait_probe.identity import HookedModel, identify
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.stream import Chunk, MemoryChunk, PromptFile, chunked, scan_file
@@ -80,13 +78,19 @@ def write_shards(
     budget = recorded_budget(run, model, batch_tokens)
     run.record(model=identify(model).to_dict(), **job.facts)
     run.start()
+    repeats = work.memory()
     with ChunkProgress(label, job.n_prompts) as progress:
-        prepared = ahead(
-            missing_chunks(run, work, job.chunks, progress.skip),
-            lambda chunk: make_ready(model, work, chunk),
-        )
-        for chunk, ready in prepared:
-            done = work.compute(model, chunk, ready, budget)
+
+        def prepare(chunk: Chunk) -> Ready | None:
+            return None if run.has(work.file(chunk.index)) else make_ready(model, work, chunk)
+
+        for chunk, ready in ahead(job.chunks, prepare):
+            path = run.folder / work.file(chunk.index)
+            if ready is None:
+                _pass_by(path, chunk, work, repeats)
+                progress.skip(chunk.count)
+                continue
+            done = work.compute(model, chunk, ready, budget, repeats)
             run.keep(work.file(chunk.index), done.data, rows=done.rows)
             progress.advance(chunk.count, done.tokens)
         run.measured(**progress.figures())
@@ -100,22 +104,12 @@ def recorded_budget(run: Run, model: HookedModel, batch_tokens: int | None) -> B
     return budget
 
 
-def missing_chunks(
-    run: Run, work: Work, chunks: Iterable[Chunk], skip: Callable[[int], None]
-) -> Iterator[Chunk]:
-    """The chunks without a whole file; `skip` is told how many prompts the others have.
-
-    Raises:
-        MismatchError: an iterable that gives other prompts than those of the finished shards.
-    """
-    for chunk in chunks:
-        name = work.file(chunk.index)
-        if not run.has(name):
-            yield chunk
-            continue
-        if isinstance(chunk, MemoryChunk):
-            _require_same_prompts(run.folder / name, chunk)
-        skip(chunk.count)
+def _pass_by(path: Path, chunk: Chunk, work: Work, repeats: Repeats | None) -> None:
+    """A chunk that is finished: its prompts are still the same ones, and are remembered."""
+    if isinstance(chunk, MemoryChunk):
+        _require_same_prompts(path, chunk)
+    if repeats is not None:
+        work.recall(path, repeats)
 
 
 def _require_same_prompts(path: Path, chunk: MemoryChunk) -> None:
@@ -126,12 +120,3 @@ def _require_same_prompts(path: Path, chunk: MemoryChunk) -> None:
             got=f"prompts {chunk.first} to {chunk.first + chunk.count - 1}",
             fix="Give the prompts the run began with, in their order, or another folder.",
         )
-
-
-def shard_metadata(path: Path) -> dict[str, Any]:
-    """What a shard says of itself: its first prompt's index, ids and hash of its prompts."""
-    if path.suffix == ".parquet":
-        about: dict[str, Any] = json.loads(pq.read_schema(path).metadata[METADATA.encode()])
-        return about
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata())

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -18,9 +17,7 @@ from torch import Tensor
 from trait_probe.basis import ModelIdentity, Site
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.forward.projections import Projections
-from trait_probe.forward.shards import shard_metadata
-from trait_probe.forward.tables import span_name
-from trait_probe.forward.work import ACTIVATIONS_SCHEMA
+from trait_probe.forward.shard_files import ACTIVATIONS_SCHEMA, load_shard
 from trait_probe.prompts.positions import Pooling
 from trait_probe.runs.files import read_json
 from trait_probe.runs.folder import CONFIG, MANIFEST
@@ -73,14 +70,9 @@ class StoredProjections(_Stored):
             BadInputError: a rule that was not read, or none named where there are several.
         """
         config = read_json(self.folder / CONFIG)
-        span = span_name(_one_of(config["position"], position), config["pooling"])
-        parts = []
-        for path in self.shards():
-            table = read_table(path)
-            own = table.filter(pc.equal(table["span"].cast(pa.string()), span))
-            if len(own):
-                ids = shard_metadata(path)["prompt_ids"]
-                parts.append(Projections.from_table(own, prompt_ids=ids))
+        rule = _one_of(config["position"], position)
+        found = (load_shard(path, rule, config["pooling"]) for path in self.shards())
+        parts = [part for part in found if part is not None]
         return Projections.concatenate(parts)
 
 

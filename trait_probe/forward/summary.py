@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trait_probe.forward.shards import shard_metadata
+from trait_probe.forward.shard_files import shard_metadata
 from trait_probe.runs.tables import read_table
 
 SCHEMA = "trait_probe.projections/1"
@@ -51,12 +51,14 @@ def summarize(shards: Iterable[Path]) -> dict[str, Any]:
         z = table["z"].to_numpy().astype(np.float64)
         names = [table[key].combine_chunks() for key in ("trait", "site", "span")]
         codes = np.stack([name.indices.to_numpy() for name in names])
-        for key in sorted({tuple(code) for code in np.unique(codes, axis=1).T.tolist()}):
-            members = (codes == np.array(key)[:, None]).all(axis=0)
+        # A vector's lines are neighbours: the places where any name changes are its borders.
+        borders = np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(axis=0)) + 1
+        for block in np.split(np.arange(len(z)), borders):
             trait, site, span = (
-                name.dictionary[code].as_py() for name, code in zip(names, key, strict=True)
+                name.dictionary[code].as_py()
+                for name, code in zip(names, codes[:, block[0]].tolist(), strict=True)
             )
-            columns.setdefault((trait, site, span), _Column()).add(z[members])
+            columns.setdefault((trait, site, span), _Column()).add(z[block])
     return {
         "schema": SCHEMA,
         "n_prompts": prompts,

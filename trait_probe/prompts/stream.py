@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class ChunkLimit:
             )
 
 
+@runtime_checkable
 class Chunk(Protocol):
     """Some neighbouring prompts."""
 
