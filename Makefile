@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check ci format lint types fast-test constraints clean
+.PHONY: demo test bench check ci format lint types fast-test constraints clean
 
 # Audit the embedded backdoored organism against its clean twin.
 demo: $(VENV)/.installed
@@ -12,6 +12,12 @@ demo: $(VENV)/.installed
 # Everything: unit, property and integration tests, notebooks, the experiment end to end.
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Rates, ratios against peers, memory: half an hour on two cores; writes bench-forward.json.
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps steering-vectors
+	$(BIN)/python -m benchmarks.forward --out bench-forward.json
 
 # Before each commit, under two minutes.
 check: $(VENV)/.installed-dev

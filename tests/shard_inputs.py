@@ -12,7 +12,8 @@ from vector_builders import vector_set
 from trait_probe.identity import identify
 from trait_probe.vectors.vector import VectorSet
 
-WORDS = "red blue fish house walks over the quiet green river and sings a song of two".split()
+TEXT = "red blue fish house walks over the quiet green river and sings a song of two"
+WORDS = TEXT.split()
 
 
 def rows(n: int, *, seed: int = 0, repeats: int = 0) -> list[dict[str, Any]]:

@@ -44,34 +44,48 @@ def test_make_knows_the_targets(target):
     assert "--constraint constraints.txt" in done.stdout
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the README is followed: snippets first, since commands use the files they write."""
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.fixture(scope="module")
+def names(folder) -> dict[str, object]:
+    """What the snippets define."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        found: dict[str, object] = {}
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), found)
+        return found
+
+
 @pytest.mark.slow
-def test_the_python_snippets_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
-    assert (tmp_path / "evil.safetensors").is_file()
+def test_the_python_snippets_run(folder, names):
+    assert (folder / "evil.safetensors").is_file()
     assert names["text"]
+    assert tuple(names["covariance"].shape) == (128, 128)
 
 
 @pytest.mark.slow
-def test_the_commands_run(tmp_path):
+def test_the_commands_run(folder, names):
     """In the README's order and one folder: a later command may use an earlier one's files."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     run = [command for command in commands() if command.startswith("python -m ")]
-    assert len(run) >= 5
+    assert len(run) >= 8
     for command in run:
         words = shlex.split(command)
         done = subprocess.run(
             [sys.executable, *words[1:]],
             capture_output=True,
             text=True,
-            cwd=tmp_path,
+            cwd=folder,
             env=environment,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
-    first, again = (tmp_path / "runs" / name / "results.json" for name in ("mine", "again"))
+    first, again = (folder / "runs" / name / "results.json" for name in ("mine", "again"))
     assert first.read_bytes() == again.read_bytes()
 
 

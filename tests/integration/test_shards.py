@@ -207,7 +207,7 @@ def test_a_full_disk_is_said_and_resumed(monkeypatch, tmp_path, tiny_model, prom
     stored(tmp_path / "whole", tiny_model, prompts, vectors)
     with monkeypatch.context() as patch:
         fail_at_write(patch, "00000004.parquet", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        with pytest.raises(RunError, match="No space left to write .*00000004.parquet"):
+        with pytest.raises(RunError, match=r"No space left to write .*00000004\.parquet"):
             stored(tmp_path / "a", tiny_model, prompts, vectors)
     assert sorted(path.name for path in (tmp_path / "a/projections").iterdir()) == [
         f"{number:08d}.parquet" for number in range(4)
@@ -257,7 +257,7 @@ def test_other_prompts_are_refused(tmp_path, tiny_model, prompts, vectors, sourc
     given = rows(50, repeats=10) if source == "iterable" else prompts
     stored(out, tiny_model, given, vectors)
     before = results(out)
-    with pytest.raises(MismatchError, match="other prompts|another 'prompts'"):
+    with pytest.raises(MismatchError, match=r"other prompts|another 'prompts'"):
         stored(out, tiny_model, other, vectors)
     assert results(out) == before
 

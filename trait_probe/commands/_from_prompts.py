@@ -10,6 +10,7 @@ from typing import Any
 
 from trait_probe.commands._terminal import tell
 from trait_probe.commands.config import ProjectConfig, ShardsConfig
+from trait_probe.errors import BadInputError
 from trait_probe.forward.dtypes import dtype_error
 from trait_probe.forward.folders import finish_projections
 from trait_probe.forward.project import project
@@ -90,6 +91,13 @@ def _sample(config: ProjectConfig, work: Projecting, model: HookedModel) -> dict
 def _on_ray(config: ProjectConfig, run: Run, work: Projecting) -> None:
     from trait_probe.forward.cluster import ModelSpec, write_shards_on_ray
 
+    if config.dtype != "float32" and config.dtype_sample:
+        raise BadInputError(
+            "The ray engine does not measure what a dtype does to the numbers.",
+            got=f"--dtype {config.dtype} --dtype-sample {config.dtype_sample}",
+            fix="Measure it on some prompts with --engine local; then give --dtype-sample 0 (and "
+            "--lineage-ok for vectors of the float32 model).",
+        )
     write_shards_on_ray(
         run,
         ModelSpec(**load_arguments(config, config.dtype)),

@@ -35,7 +35,7 @@ class ShardsConfig(ExperimentConfig):
     """What to cut from prompts longer than the context; default: refuse them."""
     batch_tokens: Annotated[int, pydantic.Field(ge=1)] | None = None
     """Most tokens of a batch, padding included; default: chosen for the device."""
-    shard_prompts: Annotated[int, pydantic.Field(ge=1)] = 4096
+    shard_prompts: Annotated[int, pydantic.Field(ge=1)] = 2048
     """Most prompts of a shard, the unit of resuming."""
 
     def stored(self) -> dict[str, Any]:
@@ -56,13 +56,14 @@ class ProjectConfig(ShardsConfig):
     lineage_ok: bool = False
     """State that the model is a fine-tune of the vectors' model."""
     dtype_sample: Annotated[int, pydantic.Field(ge=0)] = 32
-    """With another dtype than float32: prompts on which its error is measured; 0 for none."""
+    """With another dtype than float32: prompts on which its error is measured (by the local
+    engine); 0 for none."""
     engine: Literal["local", "ray"] = "local"
     """ray: one model replica per worker, through Ray Data (extra `cluster`)."""
     workers: Annotated[int, pydantic.Field(ge=1)] = 1
     """Replicas of the ray engine."""
     ray_address: str | None = None
-    """An existing cluster (auto, or ray://HOST:PORT); default: Ray on this machine."""
+    """A cluster that this machine is a node of (auto, or HOST:PORT); default: Ray here."""
 
 
 class CaptureConfig(ShardsConfig):

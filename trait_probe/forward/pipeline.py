@@ -20,7 +20,7 @@ from trait_probe.prompts.stream import ChunkLimit, chunked
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2
+AHEAD = 1
 """Chunks that are made ready while one is computed."""
 PART = 4096
 """Prompts of a part of what is in memory."""

@@ -23,7 +23,7 @@ from trait_probe.prompts.positions import Pooling, PositionRule
 from trait_probe.prompts.render import Rendered
 from trait_probe.vectors.vector import VectorSet
 
-LIMIT_BYTES = 32 * 2**20
+LIMIT_BYTES = 16 * 2**20
 """Remembered at most; then new prompts are no longer remembered, and run each time."""
 ENTRY_BYTES = 400
 """Of Python's own for an entry, roughly."""

@@ -17,7 +17,7 @@ from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
 from trait_probe.runs.files import canonical_sha256
 
-SHARD_PROMPTS = 4096
+SHARD_PROMPTS = 2048
 """Prompts of a shard, unless their results would be more than this many numbers:"""
 SHARD_NUMBERS = 2**22
 SHARD_CHARACTERS = 2**23
