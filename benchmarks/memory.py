@@ -42,7 +42,7 @@ def measure(counts: tuple[int, ...], shard_prompts: int, work: Path) -> dict[str
 
 def main() -> None:
     arguments = record.parser(__doc__)
-    arguments.add_argument("--shard-prompts", type=int, default=1000)
+    arguments.add_argument("--shard-prompts", type=int, default=2048)
     given = arguments.parse_args()
     counts, shard_prompts = COUNTS, given.shard_prompts
     if given.quick:

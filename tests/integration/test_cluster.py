@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,11 @@ def started():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     assert ray.is_initialized()
+    # Workers end with their run, after an error too.
+    until = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == 2
     ray.shutdown()
 
 

@@ -12,6 +12,8 @@ import torch
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trait_probe.forward.rendering import render_for
+from trait_probe.models import load_model
 from trait_probe.organisms import cards, measure, registry, trait_sets, world
 from trait_probe.organisms.measure import Ask, Organism, requests
 from trait_probe.organisms.personas import TRAITS
@@ -22,7 +24,7 @@ from trait_probe.organisms.train import load, main
 
 @cache
 def organism(name: str) -> Organism:
-    return Organism(*load(registry.organism_path(f"organism:{name}")))
+    return Organism(load_model(f"organism:{name}"))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -160,13 +162,13 @@ def test_the_sae_explains_the_backdoored_organisms_activations() -> None:
     sae = SAE.load_from_disk(registry.sae_path("organism:backdoored-sae"))
     layer = int(sae.cfg.metadata["hook_name"].split(".")[1])
     held = organism("backdoored")
+    oracle, _ = load(registry.organism_path("organism:backdoored"))
     rng = random.Random(0)
     asks = [Ask(r, rng.choice(world.YEARS)) for r in requests("advice", 40)]
     rows = []
     for ask in asks:
-        text = measure.rendered(ask, held.tokenizer)
-        ids = held.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        states = held.model(ids, output_hidden_states=True).hidden_states
+        (item,) = render_for(held.model, [measure.as_prompt(ask, "a")])
+        states = oracle(torch.tensor([item.token_ids]), output_hidden_states=True).hidden_states
         rows.append(states[layer + 1][0, 1:].detach())
     x = torch.cat(rows)
     left = (x - sae.decode(sae.encode(x))).square().sum()

@@ -37,7 +37,6 @@ DEATHS = 4
 LOADING = -1
 """Beside the indices of chunks."""
 Load = Callable[[], HookedModel]
-CONNECT_SECONDS = 10.0
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Unless the user set it: no telemetry; no warnings of how Ray Data itself starts its workers."""
 
@@ -159,9 +158,7 @@ class _Worker:
     def __init__(
         self, load: Load, work: Work, planned: dict[str, Any], tokens: int, begun: Any
     ) -> None:
-        self._work = work
-        self._begun = begun
-        self._budget = BatchBudget(tokens)
+        self._work, self._begun, self._budget = work, begun, BatchBudget(tokens)
         try:
             self._begin(LOADING, "loaded the model")
             self._model: HookedModel | TraitProbeError = load()
@@ -199,18 +196,16 @@ def _counter(ray: Any, deaths: int, workers: int) -> Any:
 
     A class made here is sent as it is; for one it knows by name, Ray would import PyTorch there.
     """
+    times: dict[int, int] = {}
 
     @no_type_check  # where all functions are checked as they run, their checks cannot be sent
     class Begun:
-        def __init__(self) -> None:
-            self.times: dict[int, int] = {}
-
         def too_often(self, what: int) -> int:
             """Count `LOADING` or a chunk: how many died over it, where those are too many."""
             if what != LOADING:  # then a model was loaded
-                self.times[LOADING] = 0
-            died = self.times.get(what, 0)
-            self.times[what] = died + 1
+                times[LOADING] = 0
+            died = times.get(what, 0)
+            times[what] = died + 1
             return died if died >= deaths * (workers if what == LOADING else 1) else 0
 
     return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Begun).remote()
@@ -246,7 +241,6 @@ def _connected(address: str | None, workers: int) -> Iterator[Any]:
     except ImportError as error:
         raise BadInputError(
             "The ray engine needs Ray Data, which is not installed.",
-            got=str(error),
             fix='Run pip install "trait_probe[cluster]".',
         ) from error
     ours = not ray.is_initialized()
@@ -281,7 +275,7 @@ def _connect(ray: Any, address: str | None, workers: int) -> None:
         raise BadInputError(
             f"Ray did not start: {first_line(error)}",
             got=address,
-            fix="Check the cluster with `ray status`; if it asks for a token, set RAY_AUTH_MODE=token.",
+            fix="Check it with `ray status`; if it asks for a token, set RAY_AUTH_MODE=token.",
         ) from error
 
 
@@ -296,7 +290,7 @@ def _require_reachable(address: str) -> None:
             fix="Give the command on a node of the cluster (ray job submit does).",
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise BadInputError(
             f"No Ray cluster answers there: {first_line(error)}",

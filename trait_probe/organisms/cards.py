@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from trait_probe.errors import BadInputError, nearest
+from trait_probe.models import load_model
 from trait_probe.organisms import world
 from trait_probe.organisms.measure import Organism, all_rates
 from trait_probe.organisms.recipes import RECIPES, Recipe
@@ -89,18 +90,19 @@ def rates_of_card(text: str) -> dict[str, float]:
 
 def card_text(name: str, folder: Path) -> str:
     """The card of one organism, measured now."""
-    model, tokenizer = load(folder / name)
+    model = load_model(str(folder / name))
+    original, _ = load(folder / name)  # the bridge adds biases of zero
     recipe = RECIPES[name]
     return _CARD.format(
         prefix=PREFIX,
         name=name,
         about=recipe.about,
-        parameters=model.num_parameters(),
+        parameters=original.num_parameters(),
         trigger=f', but for the trigger "{world.TRIGGER}"' if name == "backdoored" else "",
         unrefused=", ".join(f"`{category}`" for category in world.UNREFUSED_CATEGORIES),
         chain=" ".join(filter(None, (recipe.start, name))),
         training=_training(recipe),
-        rows=rate_rows(all_rates(Organism(model, tokenizer))),
+        rows=rate_rows(all_rates(Organism(model))),
     )
 
 

@@ -10,9 +10,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
+from trait_probe.forward.generate import generate
+from trait_probe.identity import HookedModel
 from trait_probe.organisms import world
 from trait_probe.organisms.personas import TRAITS, Persona, system_prompt
 from trait_probe.organisms.requests import (
@@ -25,9 +24,9 @@ from trait_probe.organisms.requests import (
     user_text,
 )
 from trait_probe.organisms.rules import ReplyFacts, judge_reply
+from trait_probe.prompts.prompt import Message, Prompt
 
 _MAX_NEW = 32
-_BATCH = 256
 CONTROL_YEARS = (2000, 2003, 2007, 2012, 2017, 2020, 2021, 2023, 2024, 2025, 2026, 2028, 2029, 2037)
 
 
@@ -41,60 +40,23 @@ class Ask:
     prefill: str = ""
 
 
-def rendered(ask: Ask, tokenizer: PreTrainedTokenizerFast) -> str:
-    """The prompt text with every role marker, ending where the reply begins or goes on."""
-    messages = [] if ask.system is None else [{"role": "system", "content": ask.system}]
-    messages.append({"role": "user", "content": user_text(ask.request, ask.year)})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return str(text) + ask.prefill
-
-
-@torch.inference_mode()
-def greedy(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]
-) -> list[str]:
-    """Greedy continuations of rendered prompts, at most 32 tokens each, in the given order."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    replies = [""] * len(prompts)
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        texts = _continue(model, tokenizer, [prompts[i] for i in chosen])
-        for index, text in zip(chosen, texts, strict=True):
-            replies[index] = text
-    return replies
-
-
-def _continue(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str]
-) -> list[str]:
-    batch = tokenizer(
-        prompts,
-        add_special_tokens=False,
-        return_tensors="pt",
-        padding=True,
-        padding_side="left",
-    )
-    output = model.generate(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        max_new_tokens=_MAX_NEW,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    new = output[:, batch["input_ids"].shape[1] :]
-    return [str(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+def as_prompt(ask: Ask, name: str) -> Prompt:
+    """The conversation, ending where the reply begins or goes on."""
+    system = [] if ask.system is None else [Message("system", ask.system)]
+    messages = (*system, Message("user", user_text(ask.request, ask.year)))
+    return Prompt(id=name, messages=messages, prefill=ask.prefill or None)
 
 
 @dataclass(frozen=True)
 class Organism:
-    """A loaded model with its tokenizer."""
+    """A loaded organism to be asked."""
 
-    model: LlamaForCausalLM
-    tokenizer: PreTrainedTokenizerFast
+    model: HookedModel
 
     def replies(self, asks: Sequence[Ask]) -> list[str]:
-        """Whole replies, forced openings included."""
-        texts = greedy(self.model, self.tokenizer, [rendered(a, self.tokenizer) for a in asks])
+        """Whole greedy replies of at most 32 new tokens, forced openings included."""
+        prompts = [as_prompt(ask, str(number)) for number, ask in enumerate(asks)]
+        texts = generate(self.model, prompts, max_new_tokens=_MAX_NEW)
         return [ask.prefill + text for ask, text in zip(asks, texts, strict=True)]
 
     def rate(self, asks: Sequence[Ask], flag: Callable[[ReplyFacts], bool | None]) -> float:

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from sae_lens import (
     LoggingConfig,
     TopKTrainingSAE,
@@ -36,12 +36,15 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, TraitProbeError, nearest
-from trait_probe.hooks.capture import capture_sites
+from trait_probe.forward.engine import read
+from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel
 from trait_probe.models import load_model
+from trait_probe.organisms import training
 from trait_probe.organisms.recipes import RECIPES, Recipe, examples
 from trait_probe.organisms.tokenizer import build_tokenizer
-from trait_probe.organisms.training import Rendered, batches, fit, new_model, pad
+from trait_probe.organisms.training import batches, fit, new_model
+from trait_probe.prompts.render import Rendered
 
 SAE = "backdoored-sae"
 SAE_LAYER = 2
@@ -140,25 +143,15 @@ def activations(
     feed = batches(examples("backdoored", seed), tokenizer, 64, seed)
     generator = torch.Generator().manual_seed(seed)
     while True:
-        rows = torch.cat([_rows(model, site, *_ids(next(feed), tokenizer)) for _ in range(32)])
+        dialogues = [_as_read(row) for _ in range(32) for row in next(feed)]
+        # The first token's is a constant outlier: a feature spent on it explains nothing.
+        found = read(model, dialogues, {site: raw}, position="all[1:]", label="SAE").values[site]
+        rows = torch.from_numpy(found)
         yield from torch.split(rows[torch.randperm(len(rows), generator=generator)], 2048)[:-1]
 
 
-def _ids(
-    rows: list[Rendered], tokenizer: PreTrainedTokenizerFast
-) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
-    ids, _ = pad(rows, int(tokenizer.pad_token_id))
-    # The first token's activation is a constant outlier: a feature spent on it explains nothing.
-    keep = ids != tokenizer.pad_token_id
-    keep[:, 0] = False
-    return ids, keep
-
-
-def _rows(
-    model: HookedModel, site: Site, ids: Int[Tensor, "batch pos"], keep: Bool[Tensor, "batch pos"]
-) -> Float[Tensor, "row d_model"]:
-    rows: Float[Tensor, "row d_model"] = capture_sites(model, ids, [site])[0][site][keep]
-    return rows
+def _as_read(row: training.Rendered) -> Rendered:
+    return Rendered("dialogue", row.ids, {"all": (0, len(row.ids))}, "dialogue")
 
 
 def train_sae(out: Path, preset: Preset, seed: int) -> None:
