@@ -114,6 +114,44 @@ def test_only_models_and_hooks_name_transformer_lens():
     }
 
 
+RUNS_A_MODEL = {"model", "bridge", "hf_model", "original"}  # names that are called as functions
+METHODS = {"generate", "forward", "run_with_cache", "run_with_hooks", "__call__"}
+ENGINE = {"run_hooks", "Decoder"}
+
+
+def forward_calls(tree: ast.AST) -> set[str]:
+    """What a module calls that runs a model."""
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id in RUNS_A_MODEL | ENGINE:
+            found.add(node.func.id)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+            found.add(node.func.attr)
+    return found
+
+
+def test_there_is_one_forward_loop():
+    """Prompts are read by `forward.reader` and continued by `forward.generate`, nowhere else."""
+    running = {module_name(path): forward_calls(ast.parse(path.read_text())) for path in sources()}
+    running = {name.removeprefix("trait_probe."): calls for name, calls in running.items() if calls}
+    assert running == {
+        "hooks.capture": {"model"},  # one given batch, for the self-check
+        "hooks.run": {"model"},  # what the loop itself calls
+        "hooks.selfcheck": {"model", "original"},
+        "forward.reader": {"run_hooks"},
+        "forward.generate": {"Decoder"},
+        "organisms.training": {"model"},  # gradients
+    }
+
+
+def test_the_check_for_a_second_loop_sees_one():
+    loop = "def f(model, batches):\n    return [model.run_with_cache(batch) for batch in batches]\n"
+    assert forward_calls(ast.parse(loop)) == {"run_with_cache"}
+    assert forward_calls(ast.parse("logits = model(ids)")) == {"model"}
+
+
 def test_the_experiments_package_is_empty():
     assert (PACKAGE / "experiments" / "__init__.py").read_text() == ""
 
@@ -121,7 +159,15 @@ def test_the_experiments_package_is_empty():
 HEAVY = ("torch", "transformer_lens", "sae_lens", "datasets", "plotly", "sklearn", "pyarrow")
 
 
-@pytest.mark.parametrize("module", ["trait_probe", "trait_probe.experiments.backdoor"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "trait_probe",
+        "trait_probe.experiments.backdoor",
+        "trait_probe.commands.project",
+        "trait_probe.commands.capture",
+    ],
+)
 def test_importing_needs_no_heavy_package(module):
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run(

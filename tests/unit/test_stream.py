@@ -227,3 +227,14 @@ def test_the_automatic_budget_fits_the_cpu(tiny_model):
 
     assert automatic_tokens(tiny_model) == CPU_TOKENS[1]
     assert torch.cuda.is_available() or CPU_TOKENS[0] >= 1
+
+
+def test_a_file_that_changes_after_the_scan_is_refused(path):
+    found = scan_file(path, ChunkLimit(7, 10**6))
+    changed = [dict(row) for row in rows(40)]
+    changed[10]["text"] = changed[10]["text"].replace(" 10", " 99")  # of the same length
+    save = {".jsonl": PromptSet.to_jsonl, ".parquet": PromptSet.to_parquet}[path.suffix]
+    save(PromptSet.from_dicts(changed), path)
+    assert found.chunks[0].load() == list(prompts(40))[:7]
+    with pytest.raises(BadInputError, match="was changed while it was being used"):
+        found.chunks[1].load()

@@ -16,12 +16,12 @@ from trait_probe.forward.engine import Reading, Rows, read_rules, select
 from trait_probe.forward.project import token_names
 from trait_probe.forward.repeats import Repeats
 from trait_probe.forward.shard_files import ACTIVATIONS_SCHEMA
-from trait_probe.forward.work import Finished, Ready, limit_of, n_tokens, part_of
+from trait_probe.forward.work import Finished, limit_of, n_tokens, part_of
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sites import resolve_all
 from trait_probe.identity import HookedModel, identify
 from trait_probe.prompts.positions import Pooling
-from trait_probe.prompts.render import Truncate
+from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
 
 
@@ -68,14 +68,14 @@ class Capturing:
         self,
         model: HookedModel,
         chunk: Chunk,
-        ready: Ready,
+        rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
     ) -> Finished:
         """Read the chunk."""
         (rows,) = read_rules(
             model,
-            ready.rendered,
+            rendered,
             dict.fromkeys(self.sites, raw),
             positions=self.positions,
             pooling=self.pooling,
@@ -83,17 +83,17 @@ class Capturing:
             part=part_of(chunk),
             label=None,
         )
-        about = {"schema": ACTIVATIONS_SCHEMA, "first": str(chunk.first), "sha256": ready.sha256}
-        about["prompt_ids"] = json.dumps([item.prompt_id for item in ready.rendered])
+        about = {"schema": ACTIVATIONS_SCHEMA, "first": str(chunk.first), "sha256": chunk.sha256}
+        about["prompt_ids"] = json.dumps([item.prompt_id for item in rendered])
         tensors = self._tensors(rows, identify(model).dtype)
         if isinstance(rows, Reading):
-            names = token_names(model, ready.rendered, select(ready.rendered, self.positions)[0])
+            names = token_names(model, rendered, select(rendered, self.positions)[0])
             known = sorted(set(names))
             code = {name: number for number, name in enumerate(known)}
             tensors["token"] = torch.tensor([code[name] for name in names], dtype=torch.int64)
             about["tokens"] = json.dumps(known)
         data = save(tensors, about)
-        return Finished(data, len(rows.prompt), n_tokens(ready.rendered))
+        return Finished(data, len(rows.prompt), n_tokens(rendered))
 
     def _tensors(self, rows: Rows, dtype: str) -> dict[str, Tensor]:
         stored = getattr(torch, dtype) if self.pooling == "none" else torch.float32

@@ -173,8 +173,8 @@ class _Worker:
         try:
             model = _or_raise(self._model)
             self._begin(chunk.index, f"computed shard {chunk.index}")
-            ready = make_ready(model, self._work, chunk)
-            answer = chunk.index, self._work.compute(model, chunk, ready, self._budget)
+            rendered = make_ready(model, self._work, chunk)
+            answer = chunk.index, self._work.compute(model, chunk, rendered, self._budget)
         except TraitProbeError as error:
             answer = chunk.index, error
         return pa.table({"answer": pa.array([pickle.dumps(answer)], pa.large_binary())})

@@ -20,12 +20,12 @@ from trait_probe.forward.repeats import (
     project_once,
 )
 from trait_probe.forward.shard_files import METADATA, load_shard, shard_metadata
-from trait_probe.forward.work import Finished, Ready, limit_of, n_tokens, part_of
+from trait_probe.forward.work import Finished, limit_of, n_tokens, part_of
 from trait_probe.hooks.rows import is_edited
 from trait_probe.hooks.sites import resolve_all
 from trait_probe.identity import HookedModel, identify
 from trait_probe.prompts.positions import Pooling
-from trait_probe.prompts.render import Truncate
+from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
 from trait_probe.runs.tables import parquet_bytes
 from trait_probe.vectors.vector import VectorSet
@@ -58,7 +58,7 @@ class Projecting:
         self,
         model: HookedModel,
         chunk: Chunk,
-        ready: Ready,
+        rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
     ) -> Finished:
@@ -67,7 +67,7 @@ class Projecting:
         memory = Repeats(self.positions, 0) if repeats is None or is_edited(model) else repeats
         found, keys = project_once(
             model,
-            ready.rendered,
+            rendered,
             self.vectors,
             self.positions,
             self.pooling,
@@ -75,8 +75,8 @@ class Projecting:
             part=part_of(chunk),
             repeats=memory,
         )
-        about = {"first": chunk.first, "sha256": ready.sha256, "keys": keys_to_text(keys)}
-        return projections_shard(found, about, n_tokens(ready.rendered))
+        about = {"first": chunk.first, "sha256": chunk.sha256, "keys": keys_to_text(keys)}
+        return projections_shard(found, about, n_tokens(rendered))
 
     def memory(self) -> Repeats | None:
         """An empty memory of prompts."""

@@ -18,9 +18,10 @@ from trait_probe.forward.pipeline import Preflight, ahead
 from trait_probe.forward.progress import ChunkProgress
 from trait_probe.forward.repeats import Repeats
 from trait_probe.forward.shard_files import shard_metadata
-from trait_probe.forward.work import Ready, Work, make_ready, prompts_sha256
+from trait_probe.forward.work import Work, make_ready
 from trait_probe.identity import HookedModel, identify
 from trait_probe.prompts.prompt import Prompt
+from trait_probe.prompts.render import Rendered
 from trait_probe.prompts.stream import Chunk, MemoryChunk, PromptFile, chunked, scan_file
 from trait_probe.runs.rundir import Run
 
@@ -81,16 +82,16 @@ def write_shards(
     repeats = work.memory()
     with ChunkProgress(label, job.n_prompts) as progress:
 
-        def prepare(chunk: Chunk) -> Ready | None:
+        def prepare(chunk: Chunk) -> list[Rendered] | None:
             return None if run.has(work.file(chunk.index)) else make_ready(model, work, chunk)
 
-        for chunk, ready in ahead(job.chunks, prepare):
+        for chunk, rendered in ahead(job.chunks, prepare):
             path = run.folder / work.file(chunk.index)
-            if ready is None:
+            if rendered is None:
                 _pass_by(path, chunk, work, repeats)
                 progress.skip(chunk.count)
                 continue
-            done = work.compute(model, chunk, ready, budget, repeats)
+            done = work.compute(model, chunk, rendered, budget, repeats)
             run.keep(work.file(chunk.index), done.data, rows=done.rows)
             progress.advance(chunk.count, done.tokens)
         run.measured(**progress.figures())
@@ -114,7 +115,7 @@ def _pass_by(path: Path, chunk: Chunk, work: Work, repeats: Repeats | None) -> N
 
 def _require_same_prompts(path: Path, chunk: MemoryChunk) -> None:
     about = shard_metadata(path)
-    if about["sha256"] != prompts_sha256(chunk.prompts):
+    if about["sha256"] != chunk.sha256:
         raise MismatchError(
             f"{path} was made of other prompts than those given now.",
             got=f"prompts {chunk.first} to {chunk.first + chunk.count - 1}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,10 +11,8 @@ from trait_probe.forward.reader import Part
 from trait_probe.forward.rendering import render_for
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.positions import Pooling, PositionRule
-from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
-from trait_probe.runs.files import canonical_sha256
 
 SHARD_PROMPTS = 2048
 """Prompts of a shard, unless their results would be more than this many numbers:"""
@@ -23,14 +20,6 @@ SHARD_NUMBERS = 2**22
 SHARD_CHARACTERS = 2**23
 METADATA = "trait_probe"
 ACTIVATIONS_SCHEMA = "trait_probe.activations/1"
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A chunk's prompts, rendered, and the hash of what they were."""
-
-    rendered: list[Rendered]
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class Work(Protocol):
         self,
         model: HookedModel,
         chunk: Chunk,
-        ready: Ready,
+        rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
     ) -> Finished:
@@ -86,18 +75,9 @@ class Work(Protocol):
         """Remember the prompts of a chunk that was finished by an earlier process."""
 
 
-def make_ready(model: HookedModel, work: Work, chunk: Chunk) -> Ready:
+def make_ready(model: HookedModel, work: Work, chunk: Chunk) -> list[Rendered]:
     """Draw and render a chunk; done ahead of the forward passes."""
-    prompts = chunk.load()
-    return Ready(render_for(model, prompts, truncate=work.truncate), prompts_sha256(prompts))
-
-
-def prompts_sha256(prompts: Sequence[Prompt]) -> str:
-    """SHA-256 (hex) of the prompts' content in order."""
-    digest = hashlib.sha256()
-    for prompt in prompts:
-        digest.update(canonical_sha256(prompt.to_dict()).encode())
-    return digest.hexdigest()
+    return render_for(model, chunk.load(), truncate=work.truncate)
 
 
 def limit_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from trait_probe.errors import BadInputError
 from trait_probe.prompts import _record
-from trait_probe.prompts._files import START, Place, read_rows
+from trait_probe.prompts._files import START, Place, canonical_json, read_rows
 from trait_probe.prompts.prompt import Prompt, prompt_from_row
 
 Check = Callable[[Prompt], None]
@@ -60,8 +60,25 @@ class Chunk(Protocol):
     def count(self) -> int:
         """How many prompts it has."""
 
+    @property
+    def sha256(self) -> str:
+        """Hash of its prompts' content (`prompts_sha256`)."""
+
     def load(self) -> list[Prompt]:
         """Its prompts, read now."""
+
+
+def prompts_sha256(prompts: Iterable[Prompt]) -> str:
+    """SHA-256 (hex) of the prompts' content in order."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        _add(digest, prompt)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, prompt: Prompt) -> None:
+    digest.update(canonical_json(prompt.to_dict()).encode())
+    digest.update(b"\n")
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,7 @@ class FileChunk:
         first: index of its first prompt among all.
         count: prompts.
         place: where its first row begins.
+        sha256: hash of its prompts' content.
     """
 
     path: str
@@ -81,15 +99,23 @@ class FileChunk:
     first: int
     count: int
     place: Place
+    sha256: str
 
     def load(self) -> list[Prompt]:
         """Read the rows.
 
         Raises:
-            BadInputError: the file is gone or has changed so that a row cannot be read.
+            BadInputError: the file is gone, or holds other prompts than when it was scanned.
         """
-        rows = islice(read_rows(Path(self.path), Place(*self.place)), self.count)
-        return [prompt_from_row(where, row) for where, _, row in rows]
+        rows = islice(read_rows(Path(self.path), self.place), self.count)
+        prompts = [prompt_from_row(where, row) for where, _, row in rows]
+        if prompts_sha256(prompts) != self.sha256:
+            raise BadInputError(
+                f"{self.path} was changed while it was being used.",
+                got=f"other prompts than before from number {self.first + 1} on",
+                fix="Leave the file alone during a run; use another --out folder for the new one.",
+            )
+        return prompts
 
 
 @dataclass(frozen=True)
@@ -104,6 +130,11 @@ class MemoryChunk:
     def count(self) -> int:
         """How many prompts it has."""
         return len(self.prompts)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its prompts' content."""
+        return prompts_sha256(self.prompts)
 
     def load(self) -> list[Prompt]:
         """The prompts."""
@@ -140,23 +171,42 @@ def scan_file(path: Path, limit: ChunkLimit, check: Check | None = None) -> Prom
     path = path.absolute()
     chunks: list[FileChunk] = []
     ids = array("Q")
-    start, count, size, total = START, 0, 0, 0
+    open_chunk = _OpenChunk(START)
     for where, place, row in read_rows(path):
         prompt = prompt_from_row(where, row)
         if check is not None:
             _checked(where, prompt, check)
+        if open_chunk.count and not _fits(open_chunk.count, open_chunk.size, prompt, limit):
+            chunks.append(open_chunk.closed(path, chunks))
+            open_chunk = _OpenChunk(place)
+        elif not open_chunk.count:
+            open_chunk = _OpenChunk(place)
+        open_chunk.add(prompt)
         ids.append(_id_hash(prompt.id))
-        if count and not _fits(count, size, prompt, limit):
-            chunks.append(FileChunk(str(path), len(chunks), total - count, count, start))
-            start, count, size = place, 0, 0
-        if not count:
-            start = place
-        count, size, total = count + 1, size + prompt.n_characters, total + 1
-    if not total:
+    if not ids:
         raise BadInputError(f"{path} holds no prompts.", fix="Give at least one prompt.")
-    chunks.append(FileChunk(str(path), len(chunks), total - count, count, start))
+    chunks.append(open_chunk.closed(path, chunks))
     _require_unique_ids(path, ids)
-    return PromptFile(path, total, _sha256(path), tuple(chunks))
+    return PromptFile(path, len(ids), _sha256(path), tuple(chunks))
+
+
+class _OpenChunk:
+    """The chunk that a scan is in: where it began, and what it has so far."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.count = self.size = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, prompt: Prompt) -> None:
+        self.count += 1
+        self.size += prompt.n_characters
+        _add(self._digest, prompt)
+
+    def closed(self, path: Path, before: Sequence[FileChunk]) -> FileChunk:
+        first = before[-1].first + before[-1].count if before else 0
+        digest = self._digest.hexdigest()
+        return FileChunk(str(path), len(before), first, self.count, self.place, digest)
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
