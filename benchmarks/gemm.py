@@ -5,7 +5,7 @@ the best of a few shapes (the median product of each), measured right before and
 of our runs, in the same process with the same threads. `cores_used` well below the
 threads means that other programs had the machine: such a run says nothing.
 
-`python -m benchmarks.gemm --out FILE.json [--quick] [--rounds 5]`
+`python -m benchmarks.gemm --out FILE.json [--quick] [--rounds 3]`
 """
 
 from __future__ import annotations

@@ -225,8 +225,15 @@ def test_prompts_up_to_the_whole_context_are_read(either_model, length):
     )
 
 
-def test_a_tiny_model_runs_in_one_thread_and_gives_the_others_back(either_model):
+@pytest.mark.parametrize(("chosen", "used"), [(None, 1), ("2", 2)])
+def test_a_tiny_model_runs_in_one_thread_unless_the_user_chose(
+    monkeypatch, either_model, chosen, used
+):
+    """And gives the others back."""
     before, seen = torch.get_num_threads(), []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
 
     def watch(rows):
         seen.append(torch.get_num_threads())
@@ -236,7 +243,7 @@ def test_a_tiny_model_runs_in_one_thread_and_gives_the_others_back(either_model)
     try:
         with pytest.raises(ZeroDivisionError):
             read(either_model, [rendered([1, 2])], {SITE: watch}, position="all[:]")
-        assert (seen, torch.get_num_threads()) == ([1], 2)
+        assert (seen, torch.get_num_threads()) == ([used], 2)
         with threads_for(TINY + 1):
             assert torch.get_num_threads() == 2
     finally:
