@@ -1,19 +1,26 @@
 """`python -m trait_probe.capture`; see `trait_probe.commands.capture`.
 
-The package has a function of the same name. Whoever imports this file gets that function, so that
-the command can never hide it.
+The package has a function of the same name, which importing this file would hide: so the module can
+be called, and does what the function does.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 if __name__ == "__main__":
     from trait_probe.commands.capture import main
 
     sys.exit(main())
-else:
-    from trait_probe.forward.capture import capture
 
-    cast(Any, sys.modules)[__name__] = capture
+
+class _Callable(ModuleType):
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        from trait_probe.forward.capture import capture
+
+        return capture(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

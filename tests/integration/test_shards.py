@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from shard_inputs import rows, vectors_for, write_jsonl
+from vector_builders import vector
 
 import trait_probe as tp
 from trait_probe.basis import Site
@@ -91,7 +92,7 @@ def test_every_source_gives_the_same_shards(tmp_path, tiny_model, prompts, vecto
         "parquet": tmp_path / "p.parquet",
         "rows": (row for row in rows(50, repeats=10)),
         "dataset": datasets.Dataset.from_list(plain),
-        "streaming": datasets.Dataset.from_list(plain).to_iterable_dataset(),
+        "streaming": given.to_dataset().to_iterable_dataset(),
         "PromptSet": given,
     }[form]
     found = stored(tmp_path / "b", tiny_model, source, vectors)
@@ -99,26 +100,83 @@ def test_every_source_gives_the_same_shards(tmp_path, tiny_model, prompts, vecto
         assert_same(found.load(rule), expected.load(rule))
 
 
-def test_stored_activations_project_to_the_same_numbers(tmp_path, tiny_model, prompts, vectors):
+@pytest.mark.parametrize("pooling", ["none", "mean", "last"])
+def test_stored_activations_project_to_the_same_numbers(
+    tmp_path, tiny_model, prompts, vectors, pooling
+):
     activations = tp.capture_to(
         tmp_path / "activations",
         tiny_model,
         prompts,
         vectors.sites,
         position="all[:]",
+        pooling=pooling,
         shard_prompts=8,
     )
-    config = {"position": ["all[:]"], "pooling": "none"}
-    with open_run(tmp_path / "later", experiment="project", config=config) as run:
-        later = project_stored(activations, vectors, run)
-    at_once = stored(tmp_path / "once", tiny_model, prompts, vectors, position="all[:]")
+    later = projected_later(tmp_path / "later", activations, vectors)
+    at_once = stored(
+        tmp_path / "once", tiny_model, prompts, vectors, position="all[:]", pooling=pooling
+    )
     assert_same(later.load(), at_once.load())
     shard = activations.load(activations.shards()[2])
-    direct = tp.capture(
-        tiny_model, tp.PromptSet.from_jsonl(prompts)[16:24], vectors.sites, position="all[:]"
-    )
+    items = tp.PromptSet.from_jsonl(prompts)[16:24]
+    direct = tp.capture(tiny_model, items, vectors.sites, position="all[:]", pooling=pooling)
     for site in vectors.sites:
         np.testing.assert_allclose(shard.rows(site).numpy(), direct.values[site], atol=1e-5)
+
+
+def projected_later(out, activations, vectors):
+    config = {"position": [activations.position], "pooling": activations.pooling}
+    with open_run(out, experiment="project", config=config) as run:
+        return project_stored(activations, vectors, run)
+
+
+def test_the_largest_of_each_dimension_is_not_projected(tmp_path, tiny_model, prompts, vectors):
+    """max(dot) is not dot(max): the two would bear the same name."""
+    activations = tp.capture_to(
+        tmp_path / "a", tiny_model, prompts, vectors.sites, position="all[:]", pooling="max"
+    )
+    with pytest.raises(BadInputError, match="is not the largest projection"):
+        projected_later(tmp_path / "b", activations, vectors)
+
+
+def test_other_or_damaged_activations_are_not_taken_for_the_first(
+    tmp_path, tiny_model, prompts, vectors
+):
+    import shutil
+
+    options = {"position": "all[:]", "pooling": "mean", "shard_prompts": 8}
+    place, sites = tmp_path / "a", vectors.sites
+    first = tp.capture_to(place, tiny_model, rows(20), sites, **options)
+    projected_later(tmp_path / "b", first, vectors)
+    shutil.rmtree(place)
+    second = tp.capture_to(place, tiny_model, rows(20, seed=1), sites, **options)
+    with pytest.raises(MismatchError, match="another 'activations'"):
+        projected_later(tmp_path / "b", second, vectors)
+    shard = second.shards()[1]
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-40] + bytes(40))
+    with pytest.raises(BadInputError, match="is missing or damaged"):
+        projected_later(tmp_path / "c", second, vectors)
+
+
+def test_a_rule_that_selects_nothing_in_some_shards(tmp_path, tiny_model, vectors):
+    """Eight prompts without an answer, then eight with one."""
+    answered = {"response": "blue fish"}
+    items = [row | (answered if n > 7 else {}) for n, row in enumerate(rows(16))]
+    path = write_jsonl(tmp_path / "p.jsonl", items)
+    both = ["response[:]", "prompt[-1]"]
+    expected = tp.project(tiny_model, tp.PromptSet.from_jsonl(path), vectors, position=both)
+    found = stored(tmp_path / "a", tiny_model, path, vectors, position=both, shard_prompts=4)
+    for rule in both:
+        assert_same(found.load(rule), expected[rule])
+    activations = tp.capture_to(
+        tmp_path / "b", tiny_model, path, vectors.sites, position="response[:]", shard_prompts=4
+    )
+    later = projected_later(tmp_path / "c", activations, vectors)
+    assert_same(later.load(), expected["response[:]"])
+    with pytest.raises(BadInputError, match="selects no token in any prompt"):
+        stored(tmp_path / "d", tiny_model, rows(9), vectors, position="response[:]")
 
 
 def test_activations_are_kept_in_the_models_dtype(tmp_path, tiny_folder, prompts):
@@ -154,6 +212,38 @@ def test_a_prompt_that_comes_again_runs_once(monkeypatch, tmp_path, tiny_model, 
     run.clear()
     assert_same(stored(tmp_path / "b", tiny_model, prompts, vectors).load("all[:]"), one)
     assert sum(run) == 50
+
+
+def test_a_run_under_an_edit_is_not_the_run_without(tmp_path, tiny_model, prompts, vectors):
+    from trait_probe.hooks.steering import add, edit
+
+    edits = {Site(0): add(torch.eye(16)[0], 2.0)}
+    stored(tmp_path / "a", tiny_model, prompts, vectors)
+    with edit(tiny_model, edits):
+        with pytest.raises(MismatchError, match="cannot be resumed: nothing tells"):
+            stored(tmp_path / "a", tiny_model, prompts, vectors)
+        stored(tmp_path / "b", tiny_model, prompts, vectors)
+    with pytest.raises(MismatchError, match="another 'edited'"):
+        stored(tmp_path / "b", tiny_model, prompts, vectors)
+
+
+def test_a_coefficient_for_each_prompt_follows_it_through_the_shards(
+    tmp_path, tiny_model, prompts, vectors
+):
+    from trait_probe.hooks.steering import add, edit
+
+    items = tp.PromptSet.from_jsonl(prompts)
+    for coefficients in (torch.arange(50.0) - 25, torch.arange(8.0)):
+        with edit(tiny_model, {Site(0): add(torch.eye(16)[0], coefficients)}):
+            if len(coefficients) == 8:  # one for each prompt of the first shard alone
+                with pytest.raises(MismatchError, match="one per prompt"):
+                    stored(tmp_path / "c", tiny_model, prompts, vectors)
+                assert not (tmp_path / "c").exists()
+                continue
+            expected = tp.project(tiny_model, items, vectors, position=RULES)
+            for place, source in (("a", prompts), ("b", items)):
+                found = stored(tmp_path / place, tiny_model, source, vectors)
+                assert_same(found.load("all[:]"), expected["all[:]"])
 
 
 def test_under_an_edit_equal_prompts_are_not_taken_for_one(tmp_path, tiny_model, vectors):
@@ -262,6 +352,22 @@ def test_other_prompts_are_refused(tmp_path, tiny_model, prompts, vectors, sourc
     assert results(out) == before
 
 
+@pytest.mark.parametrize("n", [8, 20, 0])
+def test_fewer_or_more_prompts_than_a_finished_run_has(tmp_path, tiny_model, vectors, n):
+    out = tmp_path / "a"
+    stored(out, tiny_model, rows(16), vectors)
+    before = results(out)
+    with pytest.raises((MismatchError, BadInputError), match=r"other prompts|no prompts"):
+        stored(out, tiny_model, rows(20)[:n], vectors)
+    assert results(out) == before
+
+
+def test_nothing_is_written_for_a_first_prompt_that_is_bad(tmp_path, tiny_model, vectors):
+    with pytest.raises(BadInputError, match="prompt 1"):
+        stored(tmp_path / "a", tiny_model, [{"id": "x"}], vectors)
+    assert not (tmp_path / "a").exists()
+
+
 def test_other_vectors_and_other_settings_are_refused(tmp_path, tiny_model, prompts, vectors):
     out = tmp_path / "a"
     stored(out, tiny_model, prompts, vectors)
@@ -319,6 +425,38 @@ def test_a_span_that_one_prompt_lacks_is_found_before_anything_runs(
     with pytest.raises(BadInputError, match=r"line 14: The position rule trigger\[-1\] needs"):
         stored(tmp_path / "a", tiny_model, path, vectors, position="trigger[-1]")
     assert not (tmp_path / "a").exists()
+
+
+def test_conversations_that_cannot_be_rendered_are_found_before_anything_runs(
+    monkeypatch, tmp_path, bridges
+):
+    """A base model has no chat template; a short context is filled by the template alone."""
+    monkeypatch.setattr("trait_probe.forward.engine.run_halving", None)
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 40
+    talk.append({"role": "user", "content": "c"})
+    for name, messages, sentence in (
+        ("gpt2", talk[-1:], "line 21: .*chat template"),
+        ("llama", talk, "line 21: .*longer than the context"),
+    ):
+        model = bridges[name]
+        path = write_jsonl(tmp_path / "p.jsonl", [*rows(20), {"id": "m", "messages": messages}])
+        one = tp.VectorSet([vector(layer=1, model=tp.identify(model))])
+        with pytest.raises(BadInputError, match=sentence):
+            stored(tmp_path / "a", model, path, one)
+        assert not (tmp_path / "a").exists()
+
+
+def test_a_refused_command_leaves_a_finished_run_as_it_was(
+    tmp_path, tiny_folder, prompts, vectors_file
+):
+    out = tmp_path / "a"
+    given = arguments(tiny_folder, vectors_file, prompts, out, "--dtype", "bfloat16")
+    assert project_command.main(given) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with prompts.open("a") as file:
+        file.write('{"id": "new", "text": "red fish"}\n')
+    assert project_command.main(given) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_an_unfinished_run_is_not_read(monkeypatch, tmp_path, tiny_model, prompts, vectors):
@@ -424,7 +562,10 @@ def test_the_error_of_a_dtype_is_measured(
         (["--position", "all["], "A position rule is SPAN"),
         (["--model", "organism:backdored"], "organism:backdoored"),
         (["--dtype", "bfloat16", "--dtype-sample", "0"], "dtype: vectors 'float32'"),
-        (["--activations", "x"], "have their model and prompts already"),
+        (["--activations", "x"], "would ignore what was given"),
+        (["--workers", "3"], "The local engine would ignore"),
+        (["--position", "all[:]", "all[ : ]"], "A position rule is given twice"),
+        (["--position"], "There is no position to read"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
@@ -443,14 +584,21 @@ def test_what_is_missing_is_named(capsys):
     assert "needs --model and --prompts" in capsys.readouterr().err
 
 
-def test_importing_a_command_does_not_hide_the_function():
+def test_importing_a_command_does_not_hide_the_function(tiny_model, vectors):
     import importlib
+    import importlib.util
 
     for name in ("project", "capture"):
         importlib.import_module(f"trait_probe.{name}")
-        assert getattr(tp, name).__module__ == f"trait_probe.forward.{name}"
-        sys.modules.pop(f"trait_probe.{name}")
-        tp.__dict__.pop(name, None)
+        try:
+            items = tp.PromptSet.from_dicts(rows(3))
+            arguments = (vectors,) if name == "project" else (vectors.sites,)
+            found = getattr(tp, name)(tiny_model, items, *arguments, position="prompt[-1]")
+            assert len(found.prompt) == 3
+            assert importlib.util.find_spec(f"trait_probe.{name}") is not None
+        finally:
+            sys.modules.pop(f"trait_probe.{name}")
+            tp.__dict__.pop(name, None)
 
 
 def test_results_are_strict_json_and_by_hand(tmp_path, tiny_model, prompts, vectors):

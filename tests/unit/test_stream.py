@@ -16,7 +16,7 @@ from trait_probe.errors import BadInputError
 from trait_probe.forward.batching import batches, run_halving
 from trait_probe.forward.budget import BatchBudget
 from trait_probe.forward.pipeline import ahead
-from trait_probe.forward.work import SHARD_CHARACTERS, SHARD_NUMBERS, limit_of, most_rows
+from trait_probe.forward.work import SHARD_BYTES, SHARD_NUMBERS, limit_of, most_rows
 from trait_probe.prompts.positions import PositionRule
 from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.prompts.stream import ChunkLimit, chunked, read_prompts, scan_file
@@ -42,7 +42,7 @@ def test_chunks_partition_the_prompts_within_their_limits(count, characters, n):
     assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
     before = 0
     for chunk in chunks:
-        size = sum(prompt.n_characters for prompt in chunk.load())
+        size = sum(prompt.n_bytes for prompt in chunk.load())
         assert chunk.first == before
         assert chunk.count <= count
         assert size <= characters or chunk.count == 1
@@ -215,9 +215,9 @@ def spans(n: int) -> dict[str, tuple[int, int]]:
 
 
 def test_the_size_of_a_chunk_bounds_its_results():
-    assert limit_of(["prompt[-1]"], "none", 20, 4096) == ChunkLimit(4096, SHARD_CHARACTERS)
+    assert limit_of(["prompt[-1]"], "none", 20, 4096) == ChunkLimit(4096, SHARD_BYTES)
     assert limit_of(["prompt[-1]"], "none", 10**5, 4096).prompts == SHARD_NUMBERS // 10**5
-    assert limit_of(["all[:]"], "none", 1000, 4096).characters == SHARD_NUMBERS // 1000
+    assert limit_of(["all[:]"], "none", 1000, 4096).bytes == SHARD_NUMBERS // 1000
     assert limit_of(["all[:]"], "mean", 1000, 4096).prompts == 4096
     assert limit_of(["all[:]", "prompt[-1]"], "none", 10**9, 4096) == ChunkLimit(1, 1)
 

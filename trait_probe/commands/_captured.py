@@ -20,7 +20,7 @@ def run(config: CaptureConfig, out: Path | None) -> StoredActivations:
     with open_run(out, experiment="capture", config=config.stored()) as run:
         model = load(config, config.dtype)
         sites = sites_at(parse_layers(config.layers, model), config.point)
-        work = capturing(model, sites, config.position, config.pooling, config.truncate)
+        work = capturing(model, sites, config.position, config.pool, config.truncate)
         job = plan(model, work, config.prompts, shard_prompts=config.shard_prompts)
         run.record(sites=[str(site) for site in sites])
         write_shards(run, model, work, job, batch_tokens=config.batch_tokens, label="capturing")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trait_probe.commands._terminal import tell
-from trait_probe.commands.config import ProjectConfig, require
-from trait_probe.errors import BadInputError
+from trait_probe.commands.config import ProjectConfig, refuse_unused, require
 from trait_probe.forward.folders import project_stored
 from trait_probe.forward.stored import StoredActivations, StoredProjections
 from trait_probe.runs.rundir import open_run
@@ -16,13 +15,8 @@ from trait_probe.vectors.vector import VectorSet
 def run(config: ProjectConfig, out: Path | None) -> StoredProjections:
     """See `trait_probe.commands.project.run`."""
     require(config, ("vectors",))
-    given = [f"--{name}" for name in ("model", "prompts") if getattr(config, name) is not None]
-    if given:
-        raise BadInputError(
-            "Stored activations have their model and prompts already.",
-            got=" and ".join(given),
-            fix="Leave them out, or leave --activations out.",
-        )
+    unused = set(ProjectConfig.model_fields) - {"activations", "vectors", "lineage_ok"}
+    refuse_unused(config, sorted(unused), "Projecting stored activations")
     activations = StoredActivations.open(str(config.activations))
     stored = config.stored()
     stored |= {"position": [activations.position], "pooling": activations.pooling}

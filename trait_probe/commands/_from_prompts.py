@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from trait_probe.commands._terminal import tell
-from trait_probe.commands.config import ProjectConfig, ShardsConfig
+from trait_probe.commands.config import ProjectConfig, ShardsConfig, refuse_unused
 from trait_probe.errors import BadInputError
+from trait_probe.forward.budget import as_budget
 from trait_probe.forward.dtypes import dtype_error
 from trait_probe.forward.folders import finish_projections
-from trait_probe.forward.project import project
+from trait_probe.forward.project import project_rendered
 from trait_probe.forward.projecting import Projecting
 from trait_probe.forward.projections import Projections
-from trait_probe.forward.shards import plan, write_shards
+from trait_probe.forward.rendering import render_for
+from trait_probe.forward.shards import Job, begin, plan, write_shards
 from trait_probe.forward.stored import StoredProjections
 from trait_probe.identity import HookedModel
 from trait_probe.models import load_model
+from trait_probe.prompts.positions import parse_rules
 from trait_probe.prompts.stream import read_prompts
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.vector import VectorSet
@@ -29,11 +32,13 @@ DTYPE_ERROR = "dtype_error.json"
 
 def run(config: ProjectConfig, out: Path | None) -> StoredProjections:
     """See `trait_probe.commands.project.run`."""
-    assert config.prompts is not None
+    parse_rules(config.rules)
+    if config.engine == "local":
+        refuse_unused(config, ("workers", "ray_address"), "The local engine")
     with open_run(out, experiment="project", config=config.stored()) as run:
         vectors = VectorSet.load(str(config.vectors))
         work = Projecting(
-            vectors, config.position, config.pooling, config.truncate, config.lineage_ok
+            vectors, tuple(config.rules), config.pool, config.truncate, config.lineage_ok
         )
         run.record(vectors=vectors.sha256)
         if config.engine == "ray":
@@ -46,13 +51,14 @@ def run(config: ProjectConfig, out: Path | None) -> StoredProjections:
 
 
 def _here(config: ProjectConfig, run: Run, work: Projecting) -> None:
-    assert config.prompts is not None
-    exact = None
-    if config.dtype != "float32" and config.dtype_sample:
-        exact, work = _in_float32(config, work)
-    model = load(config, config.dtype)
-    job = plan(model, work, config.prompts, shard_prompts=config.shard_prompts)
-    if exact is not None:
+    if config.dtype == "float32" or not config.dtype_sample:
+        model = load(config, config.dtype)
+        job = plan(model, work, str(config.prompts), shard_prompts=config.shard_prompts)
+    else:
+        work, job, exact = _in_float32(config, work)
+        model = load(config, config.dtype)
+        work.check(model)
+        begin(run, model, job, config.batch_tokens)  # refuses other input before it is overwritten
         error = dtype_error(exact, _sample(config, work, model))
         run.write_json(DTYPE_ERROR, {"dtype": config.dtype, **error})
     write_shards(run, model, work, job, batch_tokens=config.batch_tokens, label="projecting")
@@ -60,8 +66,8 @@ def _here(config: ProjectConfig, run: Run, work: Projecting) -> None:
 
 def _in_float32(
     config: ProjectConfig, work: Projecting
-) -> tuple[dict[str, Projections], Projecting]:
-    """The first prompts in float32; and the job, if float32 is what the vectors were made in.
+) -> tuple[Projecting, Job, list[Projections]]:
+    """The job, checked with the float32 model, and its first prompts projected in float32.
 
     Vectors of the float32 model fit the same model in another dtype, whose error is measured.
     """
@@ -69,22 +75,24 @@ def _in_float32(
     if {vector.basis.model.dtype for vector in work.vectors} == {"float32"}:
         work.check(model)
         work = replace(work, lineage_ok=True)
-    found = _sample(config, replace(work, lineage_ok=True), model)
+    stated = replace(work, lineage_ok=True)
+    job = plan(model, stated, str(config.prompts), shard_prompts=config.shard_prompts)
+    found = _sample(config, stated, model)
     del model
     gc.collect()
-    return found, work
+    return work, job, found
 
 
-def _sample(config: ProjectConfig, work: Projecting, model: HookedModel) -> dict[str, Projections]:
+def _sample(config: ProjectConfig, work: Projecting, model: HookedModel) -> list[Projections]:
     prompts = list(islice(read_prompts(Path(str(config.prompts))), config.dtype_sample))
-    return project(
+    return project_rendered(
         model,
-        prompts,
+        render_for(model, prompts, truncate=work.truncate),
         work.vectors,
-        position=work.positions,
-        lineage_ok=work.lineage_ok,
-        truncate=work.truncate,
-        label=f"{config.dtype_sample} prompts for the error of {config.dtype}",
+        work.positions,
+        work.pooling,
+        budget=as_budget(model, config.batch_tokens),
+        label=f"{len(prompts)} prompts for the error of {config.dtype}",
     )
 
 

@@ -36,10 +36,15 @@ def tell(found: StoredProjections) -> None:
         console.print(f"and {len(columns) - MOST} more lines in results.json")
     error = found.folder / "dtype_error.json"
     if error.is_file():
-        worst = read_json(error)
+        measured = read_json(error)
+        worst = measured["worst"].get("z_rms")
+        differs = (
+            "no token in the sample"
+            if worst is None
+            else (f"z differs by {worst:.2g} SD (root mean square) in the worst vector")
+        )
         console.print(
-            f"{worst['dtype']} against float32, {worst['n_prompts']} prompts: z differs by "
-            f"{worst['worst']['z_rms']:.2g} SD (root mean square) in the worst vector"
+            f"{measured['dtype']} against float32, {measured['n_prompts']} prompts: {differs}"
         )
     console.print(f"{results['n_prompts']:,} prompts: {found.folder}", highlight=False)
 

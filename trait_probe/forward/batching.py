@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from trait_probe.errors import RunError, first_line
 from trait_probe.forward.budget import BatchBudget
 from trait_probe.prompts.render import Rendered
 
@@ -112,12 +113,22 @@ def run_halving(
 
 
 def _attempt(batch: Batch, run: Callable[[Batch], Result]) -> list[Result]:
-    """The result in a list; an empty one when memory ran out over more than one row."""
+    """The result in a list; an empty one when memory ran out over more than one row.
+
+    Raises:
+        RunError: memory ran out over a single row.
+    """
     try:
         return [run(batch)]
     except RuntimeError as error:
-        if len(batch.members) == 1 or not _is_out_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
+        if len(batch.members) == 1:
+            raise RunError(
+                f"A single prompt of {batch.ids.numel()} tokens does not fit the memory.",
+                got=first_line(error),
+                fix="Leave it out or cut it (truncate), take a smaller dtype, or a larger device.",
+            ) from error
         return []
 
 

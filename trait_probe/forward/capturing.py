@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -20,7 +21,7 @@ from trait_probe.forward.work import Finished, limit_of, n_tokens, part_of
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sites import resolve_all
 from trait_probe.identity import HookedModel, identify
-from trait_probe.prompts.positions import Pooling
+from trait_probe.prompts.positions import Pooling, check_pooling, parse_rules
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
 
@@ -47,6 +48,8 @@ class Capturing:
     def check(self, model: HookedModel) -> None:
         """Refuse a model that lacks a site."""
         resolve_all(model, self.sites)
+        parse_rules(self.positions)
+        check_pooling(self.pooling)
 
     def limit(self, shard_prompts: int) -> ChunkLimit:
         """At most eight times `SHARD_NUMBERS` numbers a chunk."""
@@ -71,6 +74,7 @@ class Capturing:
         rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
+        total: int | None = None,
     ) -> Finished:
         """Read the chunk."""
         (rows,) = read_rules(
@@ -80,7 +84,7 @@ class Capturing:
             positions=self.positions,
             pooling=self.pooling,
             batch_tokens=budget,
-            part=part_of(chunk),
+            part=part_of(chunk, total),
             label=None,
         )
         about = {"schema": ACTIVATIONS_SCHEMA, "first": str(chunk.first), "sha256": chunk.sha256}
@@ -97,8 +101,10 @@ class Capturing:
 
     def _tensors(self, rows: Rows, dtype: str) -> dict[str, Tensor]:
         stored = getattr(torch, dtype) if self.pooling == "none" else torch.float32
+        nothing = np.zeros((0, self.d_model), dtype=np.float32)
         tensors = {
-            str(site): torch.from_numpy(values).to(stored) for site, values in rows.values.items()
+            str(site): torch.from_numpy(rows.values.get(site, nothing)).to(stored)
+            for site in self.sites
         }
         tensors["prompt"] = torch.from_numpy(rows.prompt)
         if isinstance(rows, Reading):

@@ -90,7 +90,7 @@ def write_shards_on_ray(
         each = _resources(ray, spec)
         asked = ray.remote(**each)(_plan).remote(load, work, path.absolute(), shard_prompts, begun)
         job, model, tokens = _or_raise(ray.get(asked))
-        run.record(batch_tokens=tokens, model=model, **job.facts)
+        run.record(batch_tokens=tokens, model=model, edited=False, **job.facts)
         run.start()
         with ChunkProgress("projecting", job.n_prompts) as progress:
             chunks = {chunk.index: chunk for chunk in job.chunks}

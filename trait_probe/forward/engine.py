@@ -28,7 +28,7 @@ from trait_probe.forward.threads import fitting_threads
 from trait_probe.hooks.rows import is_edited
 from trait_probe.hooks.sites import attached
 from trait_probe.identity import HookedModel
-from trait_probe.prompts.positions import Pooling, PositionRule
+from trait_probe.prompts.positions import Pooling, PositionRule, check_pooling
 from trait_probe.prompts.render import Rendered
 
 Take = Callable[[Site, int, Float[Tensor, "_row _component"], BatchRows], None]
@@ -114,6 +114,7 @@ def read_rules(
 
     A rule may select nothing. Pooling happens on the device, before anything is copied from it.
     """
+    check_pooling(pooling)
     selections = select(prompts, positions)
     sink = _Arrays([selection.n_rows(pooling) for selection in selections])
     drive(
@@ -141,8 +142,6 @@ def select(prompts: Sequence[Rendered], positions: Sequence[str | PositionRule])
     """
     if not prompts:
         raise BadInputError("There are no prompts to read.", fix="Give at least one.")
-    if not positions:
-        raise BadInputError("There is no position to read.", fix='Give one, such as "prompt[-1]".')
     rules = [
         rule if isinstance(rule, PositionRule) else PositionRule.parse(rule) for rule in positions
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
 from trait_probe.forward.capturing import Capturing
+from trait_probe.forward.engine import nothing_selected
 from trait_probe.forward.project import projections_of
 from trait_probe.forward.projecting import Projecting, projections_shard
 from trait_probe.forward.projections import Projections
@@ -21,8 +22,9 @@ from trait_probe.forward.summary import summarize
 from trait_probe.forward.work import SHARD_PROMPTS
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel
-from trait_probe.prompts.positions import Pooling, PositionRule
+from trait_probe.prompts.positions import Pooling, check_pooling, parse_rules
 from trait_probe.prompts.render import Truncate
+from trait_probe.runs.files import canonical_sha256
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.vector import VectorSet
 
@@ -105,22 +107,28 @@ def capturing(
     places = tuple(sites)
     if not places:
         raise BadInputError("There is no site to read.", fix="Give at least one layer.")
-    PositionRule.parse(position)
+    parse_rules((position,))
     return Capturing(places, position, pooling, truncate, int(model.cfg.d_model))
 
 
 def finish_captured(run: Run) -> StoredActivations:
     """Mark the run as complete."""
+    _require_rows(run)
     run.finish()
     return StoredActivations.open(run.folder)
 
 
+def _require_rows(run: Run) -> None:
+    if not any(record.rows for record in run.manifest.stages.values()):
+        raise nothing_selected(str(run.config["position"]))
+
+
 def shards_config(
-    positions: tuple[str, ...], pooling: Pooling, truncate: Truncate | None, shard_prompts: int
+    positions: Sequence[str], pooling: Pooling, truncate: Truncate | None, shard_prompts: int
 ) -> dict[str, Any]:
-    """The part of a configuration that every run of shards has."""
-    for rule in positions:
-        PositionRule.parse(rule)
+    """The part of a configuration that every run of shards has, checked."""
+    parse_rules(positions)
+    check_pooling(pooling)
     return {
         "position": list(positions),
         "pooling": pooling,
@@ -131,6 +139,7 @@ def shards_config(
 
 def finish_projections(run: Run) -> StoredProjections:
     """Write results.json from the finished shards, and mark the run as complete."""
+    _require_rows(run)
     files = [run.folder / name for name in sorted(run.manifest.stages)]
     run.write_json("results.json", summarize(files))
     run.finish()
@@ -145,9 +154,16 @@ def project_stored(
     The numbers are those of `project`, to float32 rounding.
 
     Raises:
-        MismatchError: the vectors are of another model.
-        BadInputError: a vector's site was not captured.
+        MismatchError: the vectors are of another model; other activations than the run began with.
+        BadInputError: a vector's site was not captured, or they are pooled by `max`.
     """
+    if activations.pooling == "max":
+        raise BadInputError(
+            "The largest of each dimension is no token's activation: its projection is not the "
+            "largest projection.",
+            got="activations captured with pooling max",
+            fix="Capture with pooling none, mean or last; or project the prompts themselves.",
+        )
     vectors.check(activations.model, lineage_ok=lineage_ok)
     missing = [str(site) for site in vectors.sites if site not in activations.sites]
     if missing:
@@ -157,10 +173,12 @@ def project_stored(
             valid=[str(site) for site in activations.sites],
             fix="Capture these layers as well, or select vectors of the captured ones.",
         )
-    run.record(vectors=vectors.sha256, activations=dict(activations.manifest.facts))
+    shards = activations.shards()
+    hashes = {name: record.sha256 for name, record in activations.manifest.stages.items()}
+    run.record(vectors=vectors.sha256, activations=canonical_sha256(hashes))
     run.record(model=activations.model.to_dict())
     run.start()
-    for index, path in enumerate(activations.shards()):
+    for index, path in enumerate(shards):
         name = f"projections/{index:08d}.parquet"
         if not run.has(name):
             shard = activations.load(path)

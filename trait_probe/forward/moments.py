@@ -49,7 +49,8 @@ def moments(
         prompts: prompts or rows in their JSON form; read once, chunk by chunk.
         position: the position rule.
         pooling: `none` counts every token as a row, the others every prompt.
-        by: a label's name, or a function of the prompt; None puts all into the class None.
+        by: a label's name, or a function of the prompt; None puts all into the class None. Equal
+            labels are one class (True, 1 and 1.0 are equal).
 
     Returns:
         By class, in the order they came, then by site. A class without any row is not there.

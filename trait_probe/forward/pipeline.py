@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from trait_probe.errors import BadInputError
+from trait_probe.forward.projections import require_unique
 from trait_probe.forward.reader import Part
 from trait_probe.forward.rendering import render_for
-from trait_probe.identity import HookedModel, context_length, tokenizer_of
-from trait_probe.prompts.positions import PositionRule
+from trait_probe.identity import HookedModel, context_length
+from trait_probe.prompts.positions import parse_rules
 from trait_probe.prompts.prompt import Prompt
-from trait_probe.prompts.render import Rendered, Truncate, render
+from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import ChunkLimit, chunked
 
 Item = TypeVar("Item")
@@ -24,48 +24,43 @@ AHEAD = 1
 """Chunks that are made ready while one is computed."""
 PART = 4096
 """Prompts of a part of what is in memory."""
-CHARACTERS = 2**23
-"""Of all prompts that are rendered at once."""
-
-
-@dataclass(frozen=True)
-class _End:
-    """The iterable has no further item."""
-
-
-@dataclass(frozen=True)
-class _Pair(Generic[Item, Result]):
-    item: Item
-    result: Result
+BYTES = 2**23
+"""Of text of all prompts that are rendered at once."""
 
 
 def ahead(
     items: Iterable[Item], prepare: Callable[[Item], Result]
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with what `prepare` makes of it; the next ones are prepared in a thread meanwhile.
+    """Each item with what `prepare` makes of it, in a thread, while the one before is used.
 
-    The items too are drawn in that thread, one after the other. An error of either comes out in
-    its turn, after the items before it.
+    Items are drawn in the caller's own thread. An error of either comes out in its turn, after the
+    items before it.
     """
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    failure: Exception | None = None
     iterator = iter(items)
-
-    def step() -> _Pair[Item, Result] | _End:
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return _End()
-        return _Pair(item, prepare(item))
-
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="trait_probe-render") as pool:
-        waiting: deque[Future[_Pair[Item, Result] | _End]] = deque()
-        waiting.extend(pool.submit(step) for _ in range(AHEAD))
         try:
-            while not isinstance(found := waiting.popleft().result(), _End):
-                waiting.append(pool.submit(step))
-                yield found.item, found.result
+            while True:
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001  # raised below, in its turn
+                    failure = error
+                    break
+                waiting.append((item, pool.submit(prepare, item)))
+                if len(waiting) > AHEAD:
+                    drawn, result = waiting.popleft()
+                    yield drawn, result.result()
+            while waiting:
+                drawn, result = waiting.popleft()
+                yield drawn, result.result()
         finally:
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
+    if failure is not None:
+        raise failure
 
 
 def in_parts(
@@ -84,6 +79,7 @@ def in_parts(
     if len(items) <= PART or len(unrendered) < len(items):
         yield Part(0, len(items)), render_for(model, items, truncate=truncate)
         return
+    require_unique([item.id for item in unrendered])
     check = Preflight(model, positions, truncate)
     for item in unrendered:
         check(item)
@@ -110,7 +106,7 @@ def stream(
     Raises:
         BadInputError: as `chunked` and `Preflight`, when the chunk is reached.
     """
-    limit = ChunkLimit(PART, CHARACTERS)
+    limit = ChunkLimit(PART, BYTES)
     chunks = chunked(prompts, limit, Preflight(model, positions, truncate))
     rendered = ahead(chunks, lambda chunk: render_for(model, chunk.load(), truncate=truncate))
     for chunk, items in rendered:
@@ -121,18 +117,19 @@ def stream(
 class Preflight:
     """Refuses, before anything runs, prompts that the model or a position rule cannot take.
 
-    A prompt is rendered for it only where its characters do not already show that it fits: a
-    tokenizer makes at most one token of a byte of text.
+    Conversations, and prompts with marked spans or to be cut, are rendered for it, as the run will
+    render them. A plain text is only where its bytes do not already show that it fits: tokens are
+    hardly ever more than those.
     """
 
     def __init__(
         self,
         model: HookedModel,
-        positions: Iterable[str],
+        positions: Sequence[str],
         truncate: Truncate | None,
     ) -> None:
         self._model = model
-        self._spans = {PositionRule.parse(rule).span: rule for rule in positions}
+        self._spans = {rule.span: str(rule) for rule in parse_rules(positions)}
         self._truncate = truncate
         self._limit = context_length(model)
 
@@ -140,7 +137,8 @@ class Preflight:
         """Look at one prompt.
 
         Raises:
-            BadInputError: it lacks a span that a rule needs, or is longer than the context.
+            BadInputError: it lacks a span that a rule needs, is longer than the context, or cannot
+                be rendered.
         """
         for span, rule in self._spans.items():
             if span not in spans_of(prompt):
@@ -152,8 +150,17 @@ class Preflight:
                     fix="Mark the span in the prompt ('spans'), or choose a rule over a span it "
                     "has.",
                 )
-        if self._truncate is None and 2 * _bytes(prompt) > self._limit:
-            render(tokenizer_of(self._model), prompt, max_length=self._limit)
+        plain = not prompt.messages and not prompt.spans and self._truncate is None
+        if not plain or 2 * prompt.n_bytes > self._limit:
+            (found,) = render_for(self._model, [prompt], truncate=self._truncate)
+            for span, rule in self._spans.items():
+                if span not in found.spans:
+                    raise BadInputError(
+                        f"Cut to the context, the prompt has nothing left of {span!r}, which the "
+                        f"position rule {rule} needs.",
+                        got=prompt.id,
+                        fix="Cut the other side, or leave the prompt out.",
+                    )
 
 
 def spans_of(prompt: Prompt) -> set[str]:
@@ -161,8 +168,3 @@ def spans_of(prompt: Prompt) -> set[str]:
     names = {"prompt", "response", "all", *prompt.spans}
     roles = {turn.role for turn in prompt.messages}
     return names | ({"system", "user"} & roles) | ({"prefill"} if prompt.prefill else set())
-
-
-def _bytes(prompt: Prompt) -> int:
-    texts = (*(turn.content for turn in prompt.messages), prompt.text, prompt.prefill)
-    return sum(len(text.encode()) for text in (*texts, prompt.response) if text)

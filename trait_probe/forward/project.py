@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trait_probe.basis import Site
+from trait_probe.errors import RunError
 from trait_probe.forward.budget import BatchBudget, as_budget
 from trait_probe.forward.engine import (
     Rows,
@@ -22,7 +23,7 @@ from trait_probe.forward.reader import Part, Readout
 from trait_probe.forward.selection import Selection
 from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel, identify, tokenizer_of
-from trait_probe.prompts.positions import Pooling, PositionRule
+from trait_probe.prompts.positions import Pooling, PositionRule, check_pooling, parse_rules
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.vectors.vector import TraitVector, VectorSet
@@ -86,6 +87,8 @@ def project(
     """
     vectors.check(identify(model), lineage_ok=lineage_ok)
     rules = [position] if isinstance(position, str) else list(position)
+    parse_rules(rules)
+    check_pooling(pooling)
     budget = as_budget(model, batch_tokens)
     found: list[list[Projections]] = []
     for part, rendered in in_parts(model, prompts, rules, truncate):
@@ -187,10 +190,17 @@ def projections_of(
     ordered = in_columns(vectors)
     mean = np.array([vector.reference.mean for vector in ordered])
     std = np.array([vector.reference.std for vector in ordered])
+    z = (dot - mean) / std
+    if not bool((np.abs(z) < np.finfo(np.float32).max).all()):
+        raise RunError(
+            "A projection in SD of its vector's reference is beyond all numbers.",
+            got=f"smallest reference SD {std.min():.3g}",
+            fix="The reference has next to no spread: extract the vector on more varied prompts.",
+        )
     return Projections(
         columns=tuple((vector.trait, vector.site) for vector in ordered),
         dot=dot,
-        z=((dot - mean) / std).astype(np.float32),
+        z=z.astype(np.float32),
         **rows,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trait_probe.errors import BadInputError
 from trait_probe.forward.budget import BatchBudget
 from trait_probe.forward.projections import Projections
 from trait_probe.forward.repeats import (
@@ -24,7 +25,7 @@ from trait_probe.forward.work import Finished, limit_of, n_tokens, part_of
 from trait_probe.hooks.rows import is_edited
 from trait_probe.hooks.sites import resolve_all
 from trait_probe.identity import HookedModel, identify
-from trait_probe.prompts.positions import Pooling
+from trait_probe.prompts.positions import Pooling, check_pooling, parse_rules
 from trait_probe.prompts.render import Rendered, Truncate
 from trait_probe.prompts.stream import Chunk, ChunkLimit
 from trait_probe.runs.tables import parquet_bytes
@@ -43,8 +44,12 @@ class Projecting:
 
     def check(self, model: HookedModel) -> None:
         """Refuse a model whose basis is not the vectors'."""
+        if not self.vectors:
+            raise BadInputError("There are no vectors to project onto.", fix="Give at least one.")
         self.vectors.check(identify(model), lineage_ok=self.lineage_ok)
         resolve_all(model, self.vectors.sites)
+        parse_rules(self.positions)
+        check_pooling(self.pooling)
 
     def limit(self, shard_prompts: int) -> ChunkLimit:
         """At most `SHARD_NUMBERS` projections a chunk."""
@@ -61,6 +66,7 @@ class Projecting:
         rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
+        total: int | None = None,
     ) -> Finished:
         """Project the chunk in one pass for all rules."""
         # An edit may treat each prompt apart: then equal prompts are not equal.
@@ -72,7 +78,7 @@ class Projecting:
             self.positions,
             self.pooling,
             budget=budget,
-            part=part_of(chunk),
+            part=part_of(chunk, total),
             repeats=memory,
         )
         about = {"first": chunk.first, "sha256": chunk.sha256, "keys": keys_to_text(keys)}
@@ -87,7 +93,7 @@ class Projecting:
         about = shard_metadata(path)
         found = [load_shard(path, position, self.pooling) for position in self.positions]
         keys = keys_from_text(about["keys"])
-        repeats.add(keys, by_prompt(found, len(keys), len(self.vectors)))
+        repeats.add(keys, by_prompt(found, len(keys)))
 
 
 def projections_shard(
@@ -95,6 +101,7 @@ def projections_shard(
 ) -> Finished:
     """The Parquet file of one chunk's projections, rule after rule."""
     table = pa.concat_tables([one.to_table() for one in found]).unify_dictionaries()
-    described = {**about, "prompt_ids": list(found[0].prompt_ids)}
+    columns = [[trait, str(site)] for trait, site in found[0].columns]
+    described = {**about, "columns": columns, "prompt_ids": list(found[0].prompt_ids)}
     table = table.replace_schema_metadata({METADATA: json.dumps(described)})
     return Finished(parquet_bytes(table), table.num_rows, tokens)

@@ -86,7 +86,7 @@ def project_once(
         if new
         else []
     )
-    values = dict(zip(fresh, by_prompt(found, len(new), len(vectors)), strict=True))
+    values = dict(zip(fresh, by_prompt(found, len(new)), strict=True))
     if len(fresh) == len(rendered):
         repeats.add(keys, list(values.values()))
         return found, keys
@@ -109,15 +109,12 @@ def project_once(
     return whole, keys
 
 
-def by_prompt(found: Sequence[Projections | None], n_prompts: int, n_columns: int) -> list[Values]:
-    """Each prompt's dots, per rule; None stands for a rule that selects nothing anywhere."""
+def by_prompt(found: Sequence[Projections], n_prompts: int) -> list[Values]:
+    """Each prompt's dots, per rule."""
     pieces = []
     for one in found:
-        if one is None:
-            pieces.append([np.zeros((0, n_columns), dtype=np.float32)] * n_prompts)
-        else:
-            counts = np.bincount(one.prompt, minlength=n_prompts)
-            pieces.append(np.split(one.dot, counts.cumsum()[:-1]))
+        counts = np.bincount(one.prompt, minlength=n_prompts)
+        pieces.append(np.split(one.dot, counts.cumsum()[:-1]))
     return [list(rules) for rules in zip(*pieces, strict=True)]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from trait_probe.basis import ModelIdentity, Site
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.forward.projections import Projections
-from trait_probe.forward.shard_files import ACTIVATIONS_SCHEMA, load_shard
+from trait_probe.forward.shard_files import ACTIVATIONS_SCHEMA, load_shard, require_intact
 from trait_probe.prompts.positions import Pooling
 from trait_probe.runs.files import read_json
 from trait_probe.runs.folder import CONFIG, MANIFEST
@@ -33,8 +33,13 @@ class _Stored:
     manifest: Manifest
 
     def shards(self) -> list[Path]:
-        """The files in the order of the prompts."""
-        return [self.folder / name for name in sorted(self.manifest.stages)]
+        """The files in the order of the prompts.
+
+        Raises:
+            BadInputError: one is missing or damaged.
+        """
+        stages = sorted(self.manifest.stages.items())
+        return [require_intact(self.folder, name, record.sha256) for name, record in stages]
 
     @property
     def model(self) -> ModelIdentity:
@@ -71,8 +76,7 @@ class StoredProjections(_Stored):
         """
         config = read_json(self.folder / CONFIG)
         rule = _one_of(config["position"], position)
-        found = (load_shard(path, rule, config["pooling"]) for path in self.shards())
-        parts = [part for part in found if part is not None]
+        parts = [load_shard(path, rule, config["pooling"]) for path in self.shards()]
         return Projections.concatenate(parts)
 
 

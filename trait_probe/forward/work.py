@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from trait_probe.forward.budget import BatchBudget
 from trait_probe.forward.reader import Part
 from trait_probe.forward.rendering import render_for
+from trait_probe.forward.repeats import Repeats
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.positions import Pooling, PositionRule
 from trait_probe.prompts.render import Rendered, Truncate
@@ -17,9 +19,8 @@ from trait_probe.prompts.stream import Chunk, ChunkLimit
 SHARD_PROMPTS = 2048
 """Prompts of a shard, unless their results would be more than this many numbers:"""
 SHARD_NUMBERS = 2**22
-SHARD_CHARACTERS = 2**23
-METADATA = "trait_probe"
-ACTIVATIONS_SCHEMA = "trait_probe.activations/1"
+SHARD_BYTES = 2**23
+"""Of text of its prompts."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,14 @@ class Work(Protocol):
         rendered: list[Rendered],
         budget: BatchBudget,
         repeats: Repeats | None = None,
+        total: int | None = None,
     ) -> Finished:
-        """Run the chunk; prompts that `repeats` remembers need not run."""
+        """Run the chunk.
+
+        Args:
+            repeats: prompts that it remembers need not run.
+            total: prompts of the whole job, where that is known.
+        """
 
     def memory(self) -> Repeats | None:
         """An empty memory of prompts, for chunks that are computed in their order."""
@@ -88,9 +95,8 @@ def limit_of(
     most = [most_rows(rule, pooling) for rule in positions]
     bounded = sum(number for number in most if number is not None)
     prompts = min(shard_prompts, max(rows // max(bounded, 1), 1))
-    # A token is at least one character: so many characters give no more rows.
-    characters = min(rows, SHARD_CHARACTERS) if None in most else SHARD_CHARACTERS
-    return ChunkLimit(prompts, characters)
+    # Tokens are hardly ever more than the bytes of the text: so many bytes give no more rows.
+    return ChunkLimit(prompts, min(rows, SHARD_BYTES) if None in most else SHARD_BYTES)
 
 
 def most_rows(rule: str, pooling: Pooling) -> int | None:
@@ -110,6 +116,6 @@ def n_tokens(rendered: Sequence[Rendered]) -> int:
     return sum(len(item.token_ids) for item in rendered)
 
 
-def part_of(chunk: Chunk) -> Part:
+def part_of(chunk: Chunk, total: int | None) -> Part:
     """The chunk's place among all prompts, as far as they are known."""
-    return Part(chunk.first, chunk.first + chunk.count)
+    return Part(chunk.first, chunk.first + chunk.count if total is None else total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -93,7 +94,7 @@ def read_parquet(path: Path, start: Place = START) -> Iterator[tuple[str, Place,
                     number += 1
                     if number > start.offset:
                         where = f"{path}, row {number}"
-                        yield where, Place(number - 1, number), _from_cells(row, where)
+                        yield where, Place(number - 1, number), from_cells(row, where)
         except (pa.ArrowException, OSError) as error:
             raise BadInputError(f"{path} is not a Parquet file: {error}.") from error
 
@@ -121,7 +122,7 @@ def table_rows(rows: Iterable[Row], name: str) -> Iterator[tuple[str, object]]:
     """Undo what a table does to rows: JSON columns parsed, filled-in nulls dropped."""
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row {number}"
-        yield where, _from_cells(row, where)
+        yield where, from_cells(row, where)
 
 
 def to_table(rows: Iterable[Row]) -> Any:
@@ -139,7 +140,8 @@ def _to_cell(key: str, value: object) -> object:
     return canonical_json(value) if key in JSON_COLUMNS else value
 
 
-def _from_cells(row: Row, where: str) -> Row:
+def from_cells(row: Row, where: str) -> Row:
+    """Undo what a table does to one row."""
     return {key: _from_cell(key, value, where) for key, value in row.items()}
 
 
@@ -155,7 +157,15 @@ def _from_cell(key: str, value: object, where: str) -> object:
 
 def _opened(path: Path) -> IO[bytes]:
     try:
-        return open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115  # the caller closes it
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise BadInputError(
+                "A file of prompts is read twice; this is a pipe or a device.",
+                got=str(path),
+                fix="Write it to a file first, or give the prompts from Python as an iterable.",
+            )
+        return file
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInputError(
             "There is no such file of prompts.", got=str(path), fix="Check the path."
@@ -173,7 +183,7 @@ def _parse_line(line: bytes, where: str) -> object:
 def _parse(text: str, where: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(
             f"{where} is not valid JSON: {error}.",
             got=text if len(text) <= 80 else text[:77] + "...",

@@ -17,7 +17,7 @@ start of `all` to the start of X. Steps are positive: positions always come in a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -134,6 +134,34 @@ class PositionRule:
         return range(region[self.index], region[self.index] + 1) if inside else range(0)
 
 
+def parse_rules(rules: Sequence[str]) -> tuple[PositionRule, ...]:
+    """Several rules, each once.
+
+    Raises:
+        BadInputError: none, one that does not follow the grammar, or one that is given twice.
+    """
+    if isinstance(rules, str) or not all(isinstance(rule, str) for rule in rules):
+        raise BadInputError("Position rules are texts.", got=rules, valid=EXAMPLES)
+    if not rules:
+        raise BadInputError("There is no position to read.", fix='Give one, such as "prompt[-1]".')
+    parsed = tuple(PositionRule.parse(rule) for rule in rules)
+    if len(set(parsed)) < len(parsed):
+        raise BadInputError("A position rule is given twice.", got=list(rules), fix="Give it once.")
+    return parsed
+
+
+def check_pooling(pooling: str) -> None:
+    """Refuse a pooling that does not exist.
+
+    Raises:
+        BadInputError: with those that do.
+    """
+    if pooling not in get_args(Pooling):
+        raise BadInputError(
+            "Unknown pooling.", got=pooling, valid=nearest(str(pooling), get_args(Pooling))
+        )
+
+
 def mask(
     rule: PositionRule, spans: Mapping[str, TokenRange], length: int
 ) -> Bool[np.ndarray, " pos"]:
@@ -167,10 +195,7 @@ def pool(values: Float[np.ndarray, "row trait"], pooling: Pooling) -> Float[np.n
     Raises:
         BadInputError: unknown pooling, or no row to pool (the mean of nothing is not a number).
     """
-    if pooling not in get_args(Pooling):
-        raise BadInputError(
-            "Unknown pooling.", got=pooling, valid=nearest(str(pooling), get_args(Pooling))
-        )
+    check_pooling(pooling)
     if pooling == "none":
         return values
     if len(values) == 0:

@@ -94,10 +94,10 @@ class Prompt:
         _record.check_unicode(_strings(self))
 
     @property
-    def n_characters(self) -> int:
-        """Characters of everything the model is to read, templates aside."""
+    def n_bytes(self) -> int:
+        """UTF-8 bytes of everything the model is to read, templates aside."""
         texts = (*(turn.content for turn in self.messages), self.text, self.prefill, self.response)
-        return sum(len(text) for text in texts if text)
+        return sum(len(text.encode()) for text in texts if text)
 
     @property
     def cluster(self) -> str:

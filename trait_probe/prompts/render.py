@@ -110,6 +110,8 @@ def render_all(
     Raises:
         BadInputError: as `render`.
     """
+    if truncate not in (None, "left", "right"):
+        raise BadInputError("A prompt is cut on one side.", got=truncate, valid=("left", "right"))
     if max_length is not None and max_length < 1:
         raise BadInputError("A context holds at least one token.", got=max_length)
     rendered = [_render(tokenizer, prompt, thinking) for prompt in prompts]

@@ -18,7 +18,7 @@ import numpy as np
 
 from trait_probe.errors import BadInputError
 from trait_probe.prompts import _record
-from trait_probe.prompts._files import START, Place, canonical_json, read_rows
+from trait_probe.prompts._files import START, Place, canonical_json, from_cells, read_rows
 from trait_probe.prompts.prompt import Prompt, prompt_from_row
 
 Check = Callable[[Prompt], None]
@@ -26,21 +26,21 @@ Check = Callable[[Prompt], None]
 
 @dataclass(frozen=True)
 class ChunkLimit:
-    """A chunk ends before it would exceed either; a single prompt may exceed `characters`.
+    """A chunk ends before it would exceed either; a single prompt may exceed `bytes`.
 
     Attributes:
         prompts: most prompts of a chunk.
-        characters: most characters of all its prompts (`Prompt.n_characters`).
+        bytes: most bytes of text of all its prompts (`Prompt.n_bytes`).
     """
 
     prompts: int
-    characters: int
+    bytes: int
 
     def __post_init__(self) -> None:
-        if self.prompts < 1 or self.characters < 1:
+        if self.prompts < 1 or self.bytes < 1:
             raise BadInputError(
-                "A chunk holds at least one prompt and one character.",
-                got=(self.prompts, self.characters),
+                "A chunk holds at least one prompt and one byte.",
+                got=(self.prompts, self.bytes),
             )
 
 
@@ -200,7 +200,7 @@ class _OpenChunk:
 
     def add(self, prompt: Prompt) -> None:
         self.count += 1
-        self.size += prompt.n_characters
+        self.size += prompt.n_bytes
         _add(self._digest, prompt)
 
     def closed(self, path: Path, before: Sequence[FileChunk]) -> FileChunk:
@@ -231,7 +231,7 @@ def chunked(
     size, index, total = 0, 0, 0
     for number, item in enumerate(prompts, start=1):
         where = f"prompt {number}"
-        prompt = item if isinstance(item, Prompt) else prompt_from_row(where, item)
+        prompt = item if isinstance(item, Prompt) else _from_item(where, item)
         if check is not None:
             _checked(where, prompt, check)
         seen.add(_id_hash(prompt.id))
@@ -241,13 +241,21 @@ def chunked(
             yield MemoryChunk(index, total, tuple(waiting))
             index, total, size, waiting = index + 1, total + len(waiting), 0, []
         waiting.append(prompt)
-        size += prompt.n_characters
-    if waiting:
-        yield MemoryChunk(index, total, tuple(waiting))
+        size += prompt.n_bytes
+    if not waiting:
+        raise BadInputError("There are no prompts to read.", fix="Give at least one.")
+    yield MemoryChunk(index, total, tuple(waiting))
+
+
+def _from_item(where: str, item: object) -> Prompt:
+    """A row of a data set may hold labels and spans as JSON text, as our own Parquet files do."""
+    if isinstance(item, Mapping):
+        item = from_cells(dict(item), where)
+    return prompt_from_row(where, item)
 
 
 def _fits(count: int, size: int, prompt: Prompt, limit: ChunkLimit) -> bool:
-    return count < limit.prompts and size + prompt.n_characters <= limit.characters
+    return count < limit.prompts and size + prompt.n_bytes <= limit.bytes
 
 
 def _checked(where: str, prompt: Prompt, check: Check) -> None:
