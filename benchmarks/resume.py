@@ -1,6 +1,6 @@
 """What it costs to be killed at about half and started again, against an undisturbed run.
 
-`python -m benchmarks.resume --out FILE.json [--quick] [--rounds 3]`
+`python -m benchmarks.resume --out FILE.json [--quick] [--rounds 2]`
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def measure(job: Job, rounds: int, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     arguments = record.parser(__doc__)
-    arguments.add_argument("--prompts", type=int, default=20_000)
-    arguments.add_argument("--shard-prompts", type=int, default=1000)
-    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--prompts", type=int, default=6_000)
+    arguments.add_argument("--shard-prompts", type=int, default=500)
+    arguments.add_argument("--rounds", type=int, default=2)
     given = arguments.parse_args()
     prompts, shard_prompts, rounds = given.prompts, given.shard_prompts, given.rounds
     if given.quick:

@@ -47,7 +47,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     """The two models, by name; `folder` is where the random one is."""
     organism = "organism:backdoored"
     return {
-        "llama-100m": Subject("llama-100m", folder, Site(8), 128),
+        "llama-100m": Subject("llama-100m", folder, Site(8), 96),
         organism: Subject(organism, organism_path(organism), Site(2), 512),
     }
 
@@ -104,7 +104,7 @@ def bars_of(name: str, results: dict[str, Any]) -> list[Bar]:
 def main() -> None:
     arguments = record.parser(__doc__)
     arguments.add_argument("--model", help="one of the two; default both")
-    arguments.add_argument("--prompts", type=int, help="default 128 and 512")
+    arguments.add_argument("--prompts", type=int, help="default 96 and 512")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--batch-tokens", type=int, help="ours; default its own choice")
     given = arguments.parse_args()

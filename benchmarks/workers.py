@@ -2,7 +2,7 @@
 
 Whole runs, with Ray's start-up, and the steady rate between the first shard and the last.
 
-`python -m benchmarks.workers --out FILE.json [--quick] [--rounds 3]`
+`python -m benchmarks.workers --out FILE.json [--quick] [--rounds 2]`
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def measure(job: Job, rounds: int, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     arguments = record.parser(__doc__)
-    arguments.add_argument("--prompts", type=int, default=20_000)
-    arguments.add_argument("--shard-prompts", type=int, default=1000)
-    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--prompts", type=int, default=6_000)
+    arguments.add_argument("--shard-prompts", type=int, default=500)
+    arguments.add_argument("--rounds", type=int, default=2)
     given = arguments.parse_args()
     prompts, shard_prompts, rounds = given.prompts, given.shard_prompts, given.rounds
     if given.quick:
