@@ -212,6 +212,16 @@ def test_vectors_references_and_components_come_from_moments_alone(tiny_model):
         whole.principal_components(17)
 
 
+def test_moments_of_a_file_are_those_of_its_prompts(tmp_path, tiny_model):
+    items = tp.PromptSet(as_prompts(["red fish", "blue house", "two"]))
+    items.to_parquet(tmp_path / "p.parquet")
+    found, expected = (
+        tp.moments(tiny_model, source, [SITE], position="all[:]")
+        for source in (tmp_path / "p.parquet", items)
+    )
+    torch.testing.assert_close(found[None][SITE].scatter, expected[None][SITE].scatter)
+
+
 def test_what_moments_refuse(tiny_model):
     plain = as_prompts(["red fish"])
     with pytest.raises(BadInputError, match="'p0' lacks the label"):

@@ -16,7 +16,7 @@ from trait_probe.forward.engine import nothing_selected
 from trait_probe.forward.project import projections_of
 from trait_probe.forward.projecting import Projecting, projections_shard
 from trait_probe.forward.projections import Projections
-from trait_probe.forward.shards import PromptSource, plan, write_shards
+from trait_probe.forward.shards import plan, write_shards
 from trait_probe.forward.stored import ActivationShard, StoredActivations, StoredProjections
 from trait_probe.forward.summary import summarize
 from trait_probe.forward.work import SHARD_PROMPTS
@@ -24,6 +24,7 @@ from trait_probe.hooks.projection import Projection
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.positions import Pooling, check_pooling, parse_rules
 from trait_probe.prompts.render import Truncate
+from trait_probe.prompts.stream import PromptSource
 from trait_probe.runs.files import canonical_sha256
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.vector import VectorSet

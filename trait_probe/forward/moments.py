@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from trait_probe.identity import HookedModel
 from trait_probe.prompts.positions import Pooling
 from trait_probe.prompts.prompt import Prompt, Scalar
 from trait_probe.prompts.render import Rendered, Truncate
+from trait_probe.prompts.stream import PromptSource
 from trait_probe.vectors.moments import Moments
 
 ClassOf = Callable[[Prompt], Scalar]
@@ -30,7 +31,7 @@ ClassOf = Callable[[Prompt], Scalar]
 
 def moments(
     model: HookedModel,
-    prompts: Iterable[Prompt | Mapping[str, object]],
+    prompts: PromptSource,
     sites: Iterable[Site],
     *,
     position: str,
@@ -46,7 +47,7 @@ def moments(
     prompts: memory is `d_model**2` numbers of 8 bytes for each class and site.
 
     Args:
-        prompts: prompts or rows in their JSON form; read once, chunk by chunk.
+        prompts: a file, or prompts or rows in their JSON form; read once, chunk by chunk.
         position: the position rule.
         pooling: `none` counts every token as a row, the others every prompt.
         by: a label's name, or a function of the prompt; None puts all into the class None. Equal

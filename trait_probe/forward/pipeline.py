@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from trait_probe.errors import BadInputError
@@ -15,7 +16,7 @@ from trait_probe.identity import HookedModel, context_length
 from trait_probe.prompts.positions import parse_rules
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered, Truncate
-from trait_probe.prompts.stream import ChunkLimit, chunked
+from trait_probe.prompts.stream import ChunkLimit, PromptSource, chunked, read_prompts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,17 +98,17 @@ def in_parts(
 
 def stream(
     model: HookedModel,
-    prompts: Iterable[Prompt | Mapping[str, object]],
+    prompts: PromptSource,
     positions: Sequence[str],
     truncate: Truncate | None,
 ) -> Iterator[tuple[Part, list[Prompt], list[Rendered]]]:
-    """Prompts of any iterable, drawn, looked at and rendered chunk by chunk, ahead.
+    """Prompts of a file or any iterable, drawn, looked at and rendered chunk by chunk, ahead.
 
     Raises:
         BadInputError: as `chunked` and `Preflight`, when the chunk is reached.
     """
-    limit = ChunkLimit(PART, BYTES)
-    chunks = chunked(prompts, limit, Preflight(model, positions, truncate))
+    items = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts
+    chunks = chunked(items, ChunkLimit(PART, BYTES), Preflight(model, positions, truncate))
     rendered = ahead(chunks, lambda chunk: render_for(model, chunk.load(), truncate=truncate))
     for chunk, items in rendered:
         part = Part(chunk.first, chunk.first + chunk.count, f" from prompt {chunk.first + 1}")

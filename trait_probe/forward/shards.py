@@ -22,13 +22,9 @@ from trait_probe.forward.shard_files import shard_metadata
 from trait_probe.forward.work import Work, make_ready
 from trait_probe.hooks.rows import is_edited
 from trait_probe.identity import HookedModel, identify
-from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered
-from trait_probe.prompts.stream import Chunk, PromptFile, chunked, scan_file
+from trait_probe.prompts.stream import Chunk, PromptFile, PromptSource, chunked, scan_file
 from trait_probe.runs.rundir import Run
-
-PromptSource = str | Path | Iterable[Prompt | Mapping[str, object]]
-"""A file of prompts (JSONL or Parquet), or an iterable such as a streaming data set."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from trait_probe.prompts._files import START, Place, canonical_json, from_cells,
 from trait_probe.prompts.prompt import Prompt, prompt_from_row
 
 Check = Callable[[Prompt], None]
+PromptSource = str | Path | Iterable[Prompt | Mapping[str, object]]
+"""A file of prompts (JSONL or Parquet), or an iterable such as a streaming data set."""
 
 
 @dataclass(frozen=True)
