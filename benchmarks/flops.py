@@ -42,6 +42,18 @@ def product_rates(
     return {"x".join(map(str, shape)): _rate(shape, device, dtype, seconds) for shape in shapes}
 
 
+def mean_rate(shape: Shape, seconds: float = 0.4) -> float:
+    """FLOP/s of float32 products of this shape on the CPU, over all of the time they took."""
+    rows, inner, columns = shape
+    a, b = torch.randn(rows, inner), torch.randn(inner, columns)
+    out = torch.mm(a, b)
+    done, start = 0, time.perf_counter()
+    while (took := time.perf_counter() - start) < seconds:
+        torch.mm(a, b, out=out)
+        done += 1
+    return done * 2.0 * rows * inner * columns / took
+
+
 def _rate(shape: Shape, device: str, dtype: torch.dtype, seconds: float) -> float:
     rows, inner, columns = shape
     a = torch.randn(rows, inner, device=device).to(dtype)

@@ -1,9 +1,9 @@
 """How much of the machine's own matrix-product rate our engine reaches on real tokens.
 
 Only work that real tokens need counts (`benchmarks.flops.needed`). The machine's rate is that of
-the best of a few shapes (the median product of each), measured right before and right after each
-of our runs, in the same process with the same threads. `cores_used` well below the
-threads means that other programs had the machine: such a run says nothing.
+the best of a few shapes, measured every two seconds between slices of our work, in the same process
+with the same threads. `cores_used` well below the threads means that other programs had the machine:
+such a run says nothing.
 
 `python -m benchmarks.gemm --out FILE.json [--quick] [--rounds 3]`
 """
@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 import trait_probe as tp
 from benchmarks import competitors, flops, folders, record
 from benchmarks.batches import engine_batches, padding_share
+from benchmarks.competitors import Competitor
 from benchmarks.record import Bar
 from benchmarks.timing import Summary
-from benchmarks.workload import make_task
+from benchmarks.workload import Task, make_task
 from trait_probe.basis import Site
 from trait_probe.identity import tokenizer_of
 
@@ -32,47 +33,68 @@ SITE = Site(8)
 SHARE_BAR = 0.8
 SQUARES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 4096, 4096))
 ROWS = (512, 2048)
+SLICES = 12
 
 
 def measure(
     folder: Path, *, prompts: int, rounds: int, batch_tokens: int | None, shapes: list[flops.Shape]
 ) -> dict[str, Any]:
-    """Rates of the machine and of ours, in turns."""
+    """The machine's best shape; then ours and that shape in short turns, round after round."""
     model: Any = tp.load_model(str(folder), check=False)
     task = make_task(tokenizer_of(model), prompts, int(model.cfg.d_model), SITE)
     engine = competitors.ours(model, batch_tokens)
     batches = engine_batches(model, task, batch_tokens)  # the warm-up as well
-    work = flops.needed(model.original_model.config, SITE.needs_layers, task.lengths)
-    products = [flops.product_rates(shapes, dtype=torch.float32)]
-    seconds, cores = [], []
-    for _ in range(rounds):
-        start, busy = time.perf_counter(), time.process_time()
-        engine.run(task)
-        seconds.append(time.perf_counter() - start)
-        cores.append((time.process_time() - busy) / seconds[-1])
-        products.append(flops.product_rates(shapes, dtype=torch.float32))
-    # One shape for all: the best of nine noisy rates at each moment would be more than any has.
-    shape = max(products[0], key=lambda name: median(rates[name] for rates in products))
-    best = [rates[shape] for rates in products]
-    around = [(before + after) / 2 for before, after in pairwise(best)]
-    shares = [work / took / rate for took, rate in zip(seconds, around, strict=True)]
+    config = model.original_model.config
+    work = flops.needed(config, SITE.needs_layers, task.lengths)
+    rates = flops.product_rates(shapes, dtype=torch.float32)
+    shape = shapes[int(np.argmax(list(rates.values())))]
+    turns = [one_round(engine, task, shape) for _ in range(rounds)]
+    seconds = [turn.seconds for turn in turns]
     return {
         "task": task.describe(),
         "batches": len(batches),
         "padding_share": padding_share(batches),
         "gflop_needed": work / 1e9,
         "seconds": seconds,
-        "cores_used": cores,
+        "cores_used": [turn.cores for turn in turns],
         "tokens_per_s": Summary.of([task.tokens / took for took in seconds]).to_dict(),
         "gflop_per_s": Summary.of([work / took / 1e9 for took in seconds]).to_dict(),
-        "machine_shape": shape,
-        "machine_gflop_per_s": Summary.of([rate / 1e9 for rate in best]).to_dict(),
-        "products_gflop_per_s": {
-            name: Summary.of([rates[name] / 1e9 for rates in products]).to_dict()
-            for name in products[0]
-        },
-        "share": Summary.of(shares).to_dict(),
+        "machine_shape": "x".join(map(str, shape)),
+        "machine_gflop_per_s": Summary.of([turn.machine / 1e9 for turn in turns]).to_dict(),
+        "products_gflop_per_s": {name: rate / 1e9 for name, rate in rates.items()},
+        "share": Summary.of([work / (turn.seconds * turn.machine) for turn in turns]).to_dict(),
     }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round: our seconds, the machine's rate meanwhile (FLOP/s), and cores we had."""
+
+    seconds: float
+    machine: float
+    cores: float
+
+
+def one_round(engine: Competitor, task: Task, shape: flops.Shape) -> Turn:
+    """Slices of the prompts, longest first, with products in between: the machine's rate drifts.
+
+    The machine's rate is the mean over our time. Both are whole time: what other programs take
+    away is taken from both.
+    """
+    longest_first = sorted(task.prompts, key=lambda prompt: len(prompt.token_ids), reverse=True)
+    seconds, busy, product = 0.0, 0.0, 0.0
+    before = flops.mean_rate(shape)
+    for part in np.array_split(np.arange(len(longest_first)), SLICES):
+        some = replace(task, prompts=tuple(longest_first[index] for index in part))
+        start, cpu = time.perf_counter(), time.process_time()
+        engine.run(some)
+        took = time.perf_counter() - start
+        busy += time.process_time() - cpu
+        after = flops.mean_rate(shape)
+        seconds += took
+        product += took * (before + after) / 2
+        before = after
+    return Turn(seconds, product / seconds, busy / seconds)
 
 
 def main() -> None:
