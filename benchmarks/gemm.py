@@ -1,9 +1,9 @@
 """How much of the machine's own matrix-product rate our engine reaches on real tokens.
 
 Only work that real tokens need counts (`benchmarks.flops.needed`). The machine's rate is that of
-the best of a few shapes, measured every two seconds between slices of our work, in the same process
-with the same threads. `cores_used` well below the threads means that other programs had the machine:
-such a run says nothing.
+the best of a few shapes, measured every two seconds between slices of our work, in the same
+process with the same threads. `cores_used` well below the threads means that other programs had
+the machine: such a run says nothing.
 
 `python -m benchmarks.gemm --out FILE.json [--quick] [--rounds 3]`
 """
