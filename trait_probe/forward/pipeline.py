@@ -52,16 +52,20 @@ def ahead(
                     break
                 waiting.append((item, pool.submit(prepare, item)))
                 if len(waiting) > AHEAD:
-                    drawn, result = waiting.popleft()
-                    yield drawn, result.result()
+                    yield _next(waiting)
             while waiting:
-                drawn, result = waiting.popleft()
-                yield drawn, result.result()
+                yield _next(waiting)
         finally:
             for _, future in waiting:
                 future.cancel()
     if failure is not None:
         raise failure
+
+
+def _next(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    """The first that waits; no name here keeps it alive while the next one is prepared."""
+    item, future = waiting.popleft()
+    return item, future.result()
 
 
 def in_parts(

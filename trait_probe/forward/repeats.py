@@ -23,9 +23,9 @@ from trait_probe.prompts.positions import Pooling, PositionRule
 from trait_probe.prompts.render import Rendered
 from trait_probe.vectors.vector import VectorSet
 
-LIMIT_BYTES = 16 * 2**20
+LIMIT_BYTES = 8 * 2**20
 """Remembered at most; then new prompts are no longer remembered, and run each time."""
-ENTRY_BYTES = 400
+ENTRY_BYTES = 600
 """Of Python's own for an entry, roughly."""
 KEY_BYTES = 12
 
