@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from trait_probe.forward.capture import capture
 from trait_probe.forward.engine import read
 from trait_probe.forward.threads import TINY, threads_for
 from trait_probe.hooks.capture import raw
+from trait_probe.hooks.lean import NATIVE
 from trait_probe.hooks.projection import Projection
 from trait_probe.hooks.steering import add, edit
 from trait_probe.prompts.positions import PositionRule
@@ -248,6 +250,53 @@ def test_a_tiny_model_runs_in_one_thread_unless_the_user_chose(
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def norm_points(model):
+    return [
+        point for name, point in model.hook_dict.items() if name.endswith("ln1.hook_normalized")
+    ]
+
+
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(items=prompts())
+def test_leaving_out_unused_norm_hooks_changes_no_bit(any_model, items):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trait_probe.forward.engine.lean_norms", lambda _: nullcontext())
+        expected = read_all(any_model, items)
+    found = read_all(any_model, items)
+    np.testing.assert_array_equal(found.values[SITE], expected.values[SITE])
+    assert not [m for m in any_model.modules() if NATIVE in vars(m)]
+
+
+def test_norm_hooks_that_someone_attached_still_fire(tiny_model):
+    points, seen = norm_points(tiny_model), []
+    assert len(points) == 3
+    plain = read_all(tiny_model, [rendered(random_ids(5))])
+    for point in points[:2]:
+        point.add_hook(lambda values, hook: seen.append(hook.name))
+    try:
+        watched = read_all(tiny_model, [rendered(random_ids(5))])
+    finally:
+        for point in points[:2]:
+            point.remove_hooks()
+    assert len(seen) == 2
+    np.testing.assert_array_equal(watched.values[SITE], plain.values[SITE])
+
+
+def test_unused_norm_hooks_are_left_out(monkeypatch, tiny_model):
+    """The guard of the saving: without it, the points of every norm are passed."""
+    passed, points = [], norm_points(tiny_model)
+    forward = type(points[0]).forward
+
+    def watched(self, values):
+        passed.append(self)
+        return forward(self, values)
+
+    monkeypatch.setattr(type(points[0]), "forward", watched)
+    read_all(tiny_model, [rendered(random_ids(5))])
+    assert passed
+    assert not [point for point in passed if point in points]
 
 
 # --------------------------------------------------------------------------------- memory

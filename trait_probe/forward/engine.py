@@ -25,6 +25,7 @@ from trait_probe.forward.reader import Part, Reader, Readout
 from trait_probe.forward.rendering import check_context
 from trait_probe.forward.selection import BatchRows, Selection
 from trait_probe.forward.threads import fitting_threads
+from trait_probe.hooks.lean import lean_norms
 from trait_probe.hooks.rows import is_edited
 from trait_probe.hooks.sites import attached
 from trait_probe.identity import HookedModel
@@ -175,7 +176,12 @@ def drive(
     reader = Reader(model, readouts, selections, pooling, part or Part(0, len(prompts)))
     found = batches(prompts, budget, merge=not is_edited(model))
     total = sum(len(prompt.token_ids) for prompt in prompts)
-    with fitting_threads(model), attached(model, reader.hooks()), Progress(label, total) as bar:
+    with (
+        fitting_threads(model),
+        lean_norms(model),
+        attached(model, reader.hooks()),
+        Progress(label, total) as bar,
+    ):
         for batch, (values, rows) in run_halving(found, budget, reader.run):
             for site, per_rule in values.items():
                 for number, value in enumerate(per_rule):

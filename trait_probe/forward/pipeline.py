@@ -111,8 +111,8 @@ def stream(
     Raises:
         BadInputError: as `chunked` and `Preflight`, when the chunk is reached.
     """
-    items = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts
-    chunks = chunked(items, ChunkLimit(PART, BYTES), Preflight(model, positions, truncate))
+    source = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts
+    chunks = chunked(source, ChunkLimit(PART, BYTES), Preflight(model, positions, truncate))
     rendered = ahead(chunks, lambda chunk: render_for(model, chunk.load(), truncate=truncate))
     for chunk, items in rendered:
         part = Part(chunk.first, chunk.first + chunk.count, f" from prompt {chunk.first + 1}")
