@@ -99,7 +99,7 @@ def one_round(engine: Competitor, task: Task, shape: flops.Shape) -> Turn:
 
 def main() -> None:
     arguments = record.parser(__doc__)
-    arguments.add_argument("--prompts", type=int, default=400)
+    arguments.add_argument("--prompts", type=int, default=800)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--batch-tokens", type=int, help="ours; default its own choice")
     given = arguments.parse_args()

@@ -13,7 +13,7 @@ import torch
 from trait_probe.errors import BadInputError
 from trait_probe.identity import HookedModel, device_of
 
-CPU_BYTES = 12 * 2**20
+CPU_BYTES = 18 * 2**20
 """Of the widest activations of a batch on a CPU; measured on a 100M-parameter Llama (LOG.md)."""
 CPU_TOKENS = (256, 4096)
 GENERATION_TOKENS = 2048
