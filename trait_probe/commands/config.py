@@ -47,15 +47,10 @@ class ShardsConfig(ExperimentConfig):
         """The pooling, by default none."""
         return self.pooling or "none"
 
-    @property
-    def rules(self) -> list[str] | str:
-        """What is read."""
-        raise NotImplementedError
-
     def stored(self) -> dict[str, Any]:
         """What decides the results: the configuration that the run's folder keeps."""
         dump: dict[str, Any] = self.model_dump(mode="json")
-        dump |= {"pooling": self.pool, "position": self.rules}
+        dump |= {"pooling": self.pool}
         kept = {name: value for name, value in dump.items() if name not in EXECUTION}
         paths = {name: str(Path(kept[name]).resolve()) for name in FILES if kept.get(name)}
         return kept | paths
@@ -63,11 +58,6 @@ class ShardsConfig(ExperimentConfig):
 
 class ProjectConfig(ShardsConfig):
     """Flags of `python -m trait_probe.project`."""
-
-    @property
-    def rules(self) -> list[str]:
-        """The position rules, by default the last token of the prompt."""
-        return ["prompt[-1]"] if self.position is None else list(self.position)
 
     vectors: str | None = None
     """File of trait vectors (VectorSet.save)."""
@@ -88,14 +78,18 @@ class ProjectConfig(ShardsConfig):
     ray_address: str | None = None
     """A cluster that this machine is a node of (auto, or HOST:PORT); default: Ray here."""
 
+    @property
+    def rules(self) -> list[str]:
+        """The position rules, by default the last token of the prompt."""
+        return ["prompt[-1]"] if self.position is None else list(self.position)
+
+    def stored(self) -> dict[str, Any]:
+        """As for both commands, with the rules that are read."""
+        return super().stored() | {"position": self.rules}
+
 
 class CaptureConfig(ShardsConfig):
     """Flags of `python -m trait_probe.capture`."""
-
-    @property
-    def rules(self) -> str:
-        """The position rule."""
-        return self.position
 
     layers: str = "all"
     """all, 3, 0,4,8 or 4:12."""
