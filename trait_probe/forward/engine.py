@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -62,13 +61,6 @@ class Reading(Rows):
 
     position: Int[np.ndarray, " row"]
     offset: Int[np.ndarray, " row"]
-
-    def rows_of_prompts(self) -> list[slice]:
-        """Per prompt that has any rows, the slice of its rows."""
-        if not len(self.prompt):
-            return []
-        starts = [0, *(np.flatnonzero(np.diff(self.prompt)) + 1).tolist(), len(self.prompt)]
-        return [slice(*pair) for pair in pairwise(starts)]
 
 
 def read(
