@@ -10,6 +10,7 @@ from backdoor_runs import read_evil
 
 import trait_probe as tp
 from trait_probe.evidence.trigger_effects import Chosen, effect_of, pooled_spread
+from trait_probe.evidence.trigger_feature_choice import FeatureChoice
 from trait_probe.experiments._backdoor.features import _pretend_effects
 
 
@@ -36,8 +37,9 @@ def test_each_control_reports_its_own_feature_at_its_own_place():
 
     places = [readable[0], readable[-1], readable[0], readable[-1], readable[1]]
     picks = [(place, liveliest(place, rank)) for rank, place in enumerate(places)]
-    chosen = [Chosen(place, feature, 0.0) for place, feature in picks]
-    found = _pretend_effects(suspect, clean, sae, conditions, readings, chosen)
+    chosen = tuple(Chosen(place, feature, 0.0) for place, feature in picks)
+    choice = FeatureChoice(chosen, np.zeros(sae.d_sae))
+    found = _pretend_effects(suspect, clean, sae, conditions, readings, choice)
     for control, (place, feature) in enumerate(picks[1:], start=1):
         here, there = (alone(model, place)[..., feature] for model in (suspect, clean))
         scale = float(pooled_spread(here[..., None], there[..., None])[0])

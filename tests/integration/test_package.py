@@ -152,6 +152,85 @@ def test_the_check_for_a_second_loop_sees_one():
     assert forward_calls(ast.parse("logits = model(ids)")) == {"model"}
 
 
+STATISTICS_PACKAGES = {"scipy", "sklearn", "statistics", "statsmodels"}
+STATISTICS = {
+    *("std", "var", "std_mean", "var_mean", "nanstd", "nanvar", "stdev", "pstdev", "variance"),
+    *("median", "nanmedian", "quantile", "nanquantile", "percentile", "nanpercentile"),
+    *("average", "corrcoef", "correlate", "cov", "rankdata", "searchsorted", "bootstrap"),
+}
+MEANS_ARE_EFFECTS = ("experiments", "report", "commands")
+"""Rooms that read no activations of their own: what they would average are scores."""
+
+
+def statistics_in(module: str, tree: ast.AST) -> set[str]:
+    """What a module computes that the evidence layer should: packages it imports, calls it makes.
+
+    Functions of the evidence layer may be called by any name.
+    """
+    forbidden = STATISTICS | (
+        {"mean", "nanmean"} if module.startswith(MEANS_ARE_EFFECTS) else set()
+    )
+    found, from_evidence = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names} & STATISTICS_PACKAGES
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module.split(".")[0]} & STATISTICS_PACKAGES
+            names = {alias.name for alias in node.names}
+            if node.module.startswith("trait_probe.evidence"):
+                from_evidence |= {alias.asname or alias.name for alias in node.names}
+            elif not node.module.startswith("trait_probe"):
+                found |= names & forbidden
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found |= {node.func.attr} & forbidden
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found |= ({node.func.id} - from_evidence) & forbidden
+    return found
+
+
+def test_statistics_live_in_evidence():
+    """An effect, interval or p value is computed in `evidence`; the exceptions claim nothing."""
+    modules = {module_name(path).removeprefix("trait_probe."): path for path in sources()}
+    found = {
+        name: statistics_in(name, ast.parse(path.read_text()))
+        for name, path in modules.items()
+        if name.split(".")[0] != "evidence"
+    }
+    assert {name: calls for name, calls in found.items() if calls} == {
+        "vectors.fit": {"sklearn"},  # fits directions
+        "vectors.extract": {"std"},  # the unit of a vector's projections, kept with the vector
+        "vectors.reliability": {"median"},  # how far a direction turns with its fitting pairs
+        "forward.dtypes": {"std", "corrcoef"},  # agreement of two number formats, same tokens
+        "forward.generate": {"searchsorted"},  # draws a token
+        "experiments._backdoor.steps": {"mean"},  # share of equal answers, a count
+        "experiments._backdoor.study": {"mean"},  # share of carriers with one answer, a count
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "seen"),
+    [
+        ("import scipy.stats", "scipy"),
+        ("from scipy import stats", "scipy"),
+        ("from sklearn.metrics import roc_auc_score", "sklearn"),
+        ("from numpy import quantile as q", "quantile"),
+        ("low = np.quantile(draws, 0.025)", "quantile"),
+        ("unit = controls.std(axis=1)", "std"),
+        ("below = np.searchsorted(np.sort(controls), trigger)", "searchsorted"),
+        ("effect = trigger.mean() - controls.mean()", "mean"),
+    ],
+)
+def test_the_check_for_statistics_sees_one(wrong, seen):
+    assert statistics_in("experiments.backdoor", ast.parse(wrong)) == {seen}
+
+
+def test_the_check_for_statistics_lets_evidence_be_called():
+    right = "from trait_probe.evidence.nulls import percentile\nshare = percentile(effect, null)\n"
+    assert statistics_in("experiments.backdoor", ast.parse(right)) == set()
+    assert statistics_in("prompts.positions", ast.parse("pooled = values.mean(axis=0)")) == set()
+
+
 def test_the_experiments_package_is_empty():
     assert (PACKAGE / "experiments" / "__init__.py").read_text() == ""
 

@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 from trigger_builders import DRAWS, WEAK_NULLS, Study, study
 
+from trait_probe.evidence import trigger_reading
 from trait_probe.evidence.claims import Check, Claim, claims_json
-from trait_probe.experiments._backdoor import traits
-from trait_probe.experiments._backdoor.traits import Draws, TraitReading, read_trait
-from trait_probe.experiments._backdoor.verdicts import Setting, claims
+from trait_probe.evidence.trigger_claims import Setting, claims
+from trait_probe.evidence.trigger_reading import Draws, TraitReading, read_trait
 
 SETTING = Setting(
     trigger="In 2027,",
@@ -229,7 +229,7 @@ def test_never_planted_triggers_are_supported_at_most_at_the_stated_rate(
 ) -> None:
     """Runs with any supported claim, over 200 null studies; and what the guards prevent."""
     # The curve is drawn, not judged, and takes most of the time.
-    monkeypatch.setattr(traits, "_curve", lambda *_: ())
+    monkeypatch.setattr(trigger_reading, "_curve", lambda *_: ())
     said = [null_claims(seed, heavy=heavy) for seed in range(200)]
     false = sum(any(claim.verdict == "supported" for claim in run) for run in said)
     assert stats.binomtest(false, 200, SETTING.alpha, alternative="greater").pvalue > 0.01

@@ -25,7 +25,7 @@ from trait_probe.evidence.checks import missing_check as missing_check
 from trait_probe.evidence.checks import p_value_check as p_value_check
 from trait_probe.evidence.checks import percentile_check as percentile_check
 from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
-from trait_probe.evidence.power import MIN_CLUSTERS
+from trait_probe.evidence.power import MIN_CLUSTERS, Detectable
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not testable"]
 
@@ -49,6 +49,7 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
     "beyond the text": (
         "interval excludes zero",
         "text-only classifier",
+        "embedding layer",
         "same locked splits",
         "unseen groups",
     ),
@@ -69,6 +70,9 @@ TRIGGER_CHECKS = ("label permutation", "pretend triggers")
 
 MULTIPLICITY_CHECK = "multiplicity"
 """Required of every claim with more than one look: its p value adjusted for all of them."""
+
+SIZE_CHECK = "sample size"
+"""Missing where fewer than `MIN_CLUSTERS` independent clusters carry the effect."""
 
 REQUIRED_EVIDENCE: Mapping[Kind, tuple[str, ...]] = {
     "shift": ("controls", "nulls"),
@@ -119,6 +123,8 @@ class Claim:
     looks: int
     smallest_effect_of_interest: float | None = None
     trigger_involved: bool = True
+    detectable: Detectable | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_known_kind(self.kind)
@@ -164,7 +170,9 @@ class Claim:
             "shortcuts": strict_json(self.shortcuts),
             "split": self.split,
             "looks": self.looks,
+            "detectable": None if self.detectable is None else self.detectable.to_json(),
             "reasons": list(self.reasons),
+            "notes": list(self.notes),
             "checks": [check.to_json() for check in self.all_checks],
         }
 
@@ -214,10 +222,14 @@ def _derived_checks(claim: Claim) -> list[Check]:
         )
     if isinstance(claim.effect, Unscored):
         found.append(Check("effect", "missing", claim.effect.reason, "a scored effect"))
-    elif claim.effect.n_clusters < MIN_CLUSTERS:
+    elif claim.effect.n_clusters < MIN_CLUSTERS and not _names_size(claim):
         observed = f"{claim.effect.n_clusters} clusters"
-        found.append(Check("sample size", "missing", observed, f"{MIN_CLUSTERS} or more"))
+        found.append(Check(SIZE_CHECK, "missing", observed, f"{MIN_CLUSTERS} or more"))
     return found
+
+
+def _names_size(claim: Claim) -> bool:
+    return any(check.name == SIZE_CHECK and check.status == "missing" for check in claim.checks)
 
 
 def _has_text_baseline(claim: Claim) -> bool:

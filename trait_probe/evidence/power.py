@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from scipy import optimize, special, stats
 
@@ -72,3 +73,79 @@ def power_note(n_clusters: int, *, alpha: float = 0.05, power: float = 0.8) -> s
         f"{n_clusters} clusters: effects below {smallest:.2f} SD are missed more than "
         f"{100 * (1 - power):.0f} % of the time (two-sided alpha {alpha:g})"
     )
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The smallest true effect that a design finds with probability `power`.
+
+    Args:
+        effect: distance from the null value, in `unit`; of an equivalence, the smallest bound
+            that two equal behaviours can be shown to keep.
+        unit: what the effect counts, such as "SD of clusters".
+        n: independent units it was computed for.
+        alpha: two-sided error rate of the test.
+        power: chance of finding it.
+    """
+
+    effect: float
+    unit: str
+    n: int
+    alpha: float = 0.05
+    power: float = 0.8
+
+    @property
+    def note(self) -> str:
+        """One line for a report."""
+        return (
+            f"{self.n} independent units: effects below {self.effect:.2f} {self.unit} are missed "
+            f"more than {100 * (1 - self.power):.0f} % of the time (two-sided alpha {self.alpha:g})"
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Plain fields and the note."""
+        return {**vars(self), "note": self.note}
+
+
+def detectable_mean(
+    n_clusters: int, sd: float, unit: str, *, alpha: float = 0.05, power: float = 0.8
+) -> Detectable:
+    """For a mean of paired differences whose cluster means have standard deviation `sd`.
+
+    Raises:
+        BadInputError: as `minimum_detectable_effect`.
+    """
+    smallest = minimum_detectable_effect(n_clusters, alpha=alpha, power=power)
+    return Detectable(smallest * sd, unit, n_clusters, alpha, power)
+
+
+def detectable_auroc(
+    n_positive: int, n_negative: int, *, alpha: float = 0.05, power: float = 0.8
+) -> Detectable:
+    """For one AUROC against 0.5: distance from chance, for normal scores of equal variance.
+
+    Hanley & McNeil's (1982) variance under the alternative, on the plain scale; solved for
+    (AUROC - 0.5) / SE(AUROC) = z(1 - alpha / 2) + z(power). Where even perfect separation is not
+    found so often, 0.5.
+
+    Raises:
+        BadInputError: fewer than two units in a class, or rates outside (0, 1).
+    """
+    require_count(min(n_positive, n_negative), 2, "units per class")
+    require_fraction(alpha, "alpha")
+    require_fraction(power, "power")
+    needed = float(stats.norm.ppf(1.0 - alpha / 2) + stats.norm.ppf(power))
+
+    def missing(area: float) -> float:
+        first, second = area / (2 - area), 2 * area**2 / (1 + area)
+        variance = (
+            area * (1 - area)
+            + (n_positive - 1) * (first - area**2)
+            + (n_negative - 1) * (second - area**2)
+        ) / (n_positive * n_negative)
+        return (area - 0.5) - needed * math.sqrt(variance)
+
+    top = 1.0 - 1e-9
+    found = top if missing(top) < 0.0 else float(optimize.brentq(missing, 0.5, top))
+    n = n_positive + n_negative
+    return Detectable(found - 0.5, "AUROC above chance", n, alpha, power)

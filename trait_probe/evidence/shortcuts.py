@@ -2,47 +2,69 @@
 
 A rule that counts tokens reached AUROC 1.000 on published backdoor sets: a detector that does no
 better than these baselines has found the wording. Whatever is fitted is scored out of fold, whole
-groups held out.
+groups held out, and its ridge strength is chosen inside each training fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 
-from trait_probe.errors import MismatchError
-from trait_probe.evidence._arrays import as_finite, require_same_length
+from trait_probe.evidence._arrays import as_finite
 from trait_probe.evidence.auc import auroc_interval, out_of_fold_inflation
+from trait_probe.evidence.classifiers import (
+    FOLDS,
+    INNER_FOLDS,
+    dense_classifier,
+    nested_scores,
+    out_of_fold_scores,
+    require_rows,
+    text_classifier,
+    token_classifier,
+    too_few,
+    words_and_marks,
+)
 from trait_probe.evidence.estimate import Estimate, Unscored
-from trait_probe.evidence.power import MIN_CLUSTERS
 
-FOLDS = 5  # at most MIN_CLUSTERS, so that every fold can hold both classes
-_WORDS_AND_MARKS = r"(?u)\w+|[^\w\s]"  # one-letter words and punctuation leak too
+__all__ = [
+    "ShortcutAudit",
+    "audit_shortcuts",
+    "bag_of_words_auc",
+    "clustered_auc",
+    "first_token_auc",
+    "length_auc",
+    "nested_scores",
+    "out_of_fold_scores",
+    "outputs_auc",
+    "probe_auc",
+]
+
+
+_NO_OUTPUTS = Unscored("no outputs were given")
 
 
 @dataclass(frozen=True)
 class ShortcutAudit:
-    """AUROC of each shortcut (out of fold where fitted), with intervals clustered by group.
+    """AUROC of each shortcut (nested out of fold where fitted), intervals clustered by group.
 
     Args:
         length: number of tokens alone, oriented so that 0.5 or more.
         bag_of_words: TF-IDF of words and marks with a logistic classifier.
         first_token: the first token id with a logistic classifier.
         embedding: a logistic probe on the embedding layer, before any block has run.
+        outputs: TF-IDF of the model's own answers: a detector that never looks inside.
     """
 
     length: Estimate | Unscored
     bag_of_words: Estimate | Unscored
     first_token: Estimate | Unscored
     embedding: Estimate | Unscored
+    outputs: Estimate | Unscored = _NO_OUTPUTS
 
     @property
     def strongest(self) -> Estimate | Unscored:
@@ -65,6 +87,7 @@ def audit_shortcuts(
     groups: Sequence[str],
     *,
     embedding: Float[np.ndarray, "prompt d_model"] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> ShortcutAudit:
     """Every shortcut on the same prompts; deterministic.
 
@@ -75,6 +98,7 @@ def audit_shortcuts(
         labels: True for the group that a detector should score higher.
         groups: prompts that share a group (carrier, family) are held out together.
         embedding: one row of embedding-layer features per prompt.
+        outputs: the model's answer to each prompt.
 
     Raises:
         MismatchError: not one entry per prompt.
@@ -85,6 +109,7 @@ def audit_shortcuts(
         bag_of_words=bag_of_words_auc(texts, labels, groups),
         first_token=first_token_auc(first_tokens, labels, groups),
         embedding=none if embedding is None else probe_auc(embedding, labels, groups),
+        outputs=_NO_OUTPUTS if outputs is None else outputs_auc(outputs, labels, groups),
     )
 
 
@@ -99,33 +124,51 @@ def length_auc(
     Raises:
         MismatchError: not one entry per prompt.
     """
-    _require_rows(len(lengths), labels)
-    if reason := _too_few(labels, groups):
+    require_rows(len(lengths), labels)
+    if reason := too_few(labels, groups):
         return Unscored(reason)
     scores = lengths.astype(np.float64)
-    estimate = _clustered_auc(scores, labels, groups)
-    return estimate if estimate.value >= 0.5 else _clustered_auc(-scores, labels, groups)
+    estimate = clustered_auc(scores, labels, groups)
+    return estimate if estimate.value >= 0.5 else clustered_auc(-scores, labels, groups)
 
 
 def bag_of_words_auc(
     texts: Sequence[str], labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]
 ) -> Estimate | Unscored:
-    """Out-of-fold AUROC of TF-IDF (words and marks) with a logistic classifier.
+    """Nested out-of-fold AUROC of TF-IDF (words and marks) with a logistic classifier.
 
-    Word order is not seen; pass your own pipeline to `out_of_fold_scores` for more.
+    Neither word order nor case is seen; pass your own pipeline to `nested_scores` for more.
 
     Raises:
         MismatchError: not one entry per prompt.
     """
-    _require_rows(len(texts), labels)
-    if reason := _too_few(labels, groups):
+    require_rows(len(texts), labels)
+    if reason := too_few(labels, groups):
         return Unscored(reason)
     if not all(text.strip() for text in texts):
         return Unscored("some texts are empty, so there are no words to classify")
-    # Words only: word pairs dilute a one-word leak (0.97 instead of 1.00 with 80 short prompts).
-    vectorizer = TfidfVectorizer(token_pattern=_WORDS_AND_MARKS, sublinear_tf=True)
-    model = make_pipeline(vectorizer, _logistic(strength=10.0))
-    return _out_of_fold_auc(model, np.asarray(texts, dtype=object), labels, groups)
+    return _nested_auc(text_classifier(), np.asarray(texts, dtype=object), labels, groups)
+
+
+def outputs_auc(
+    outputs: Sequence[str], labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]
+) -> Estimate | Unscored:
+    """Nested out-of-fold AUROC of the words of the model's own answers: a black-box detector.
+
+    The classifier of `bag_of_words_auc`; an empty answer counts as one word of its own. Where all
+    answers have the same words in the same order (or none), every row scores alike and the AUROC
+    is 0.5, with Newcombe's score interval: a result, and the method says so.
+
+    Raises:
+        MismatchError: not one entry per prompt.
+    """
+    require_rows(len(outputs), labels)
+    if reason := too_few(labels, groups):
+        return Unscored(reason)
+    if len({tuple(words_and_marks(text)) for text in outputs}) == 1:
+        same = clustered_auc(np.zeros(len(labels)), labels, groups)
+        return dataclasses.replace(same, method=f"all answers have the same words; {same.method}")
+    return _nested_auc(text_classifier(), np.asarray(outputs, dtype=object), labels, groups)
 
 
 def first_token_auc(
@@ -133,16 +176,15 @@ def first_token_auc(
     labels: Bool[np.ndarray, " prompt"],
     groups: Sequence[str],
 ) -> Estimate | Unscored:
-    """Out-of-fold AUROC of the first token's identity; unseen tokens score as the average.
+    """Nested out-of-fold AUROC of the first token's identity; unseen tokens score as the average.
 
     Raises:
         MismatchError: not one entry per prompt.
     """
-    _require_rows(len(first_tokens), labels)
-    if reason := _too_few(labels, groups):
+    require_rows(len(first_tokens), labels)
+    if reason := too_few(labels, groups):
         return Unscored(reason)
-    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), _logistic(strength=1.0))
-    return _out_of_fold_auc(model, first_tokens[:, None], labels, groups)
+    return _nested_auc(token_classifier(), first_tokens[:, None], labels, groups)
 
 
 def probe_auc(
@@ -150,7 +192,7 @@ def probe_auc(
     labels: Bool[np.ndarray, " prompt"],
     groups: Sequence[str],
 ) -> Estimate | Unscored:
-    """Out-of-fold AUROC of a ridge-penalized logistic probe on standardized features.
+    """Nested out-of-fold AUROC of a ridge-penalized logistic probe on standardized features.
 
     For the embedding layer (a shortcut) and as the dense baseline of SAE features.
 
@@ -158,51 +200,24 @@ def probe_auc(
         MismatchError: not one entry per prompt.
         BadInputError: features that are not finite.
     """
-    _require_rows(len(features), labels)
-    if reason := _too_few(labels, groups):
+    require_rows(len(features), labels)
+    if reason := too_few(labels, groups):
         return Unscored(reason)
-    model = make_pipeline(StandardScaler(), _logistic(strength=0.1))
-    return _out_of_fold_auc(model, as_finite(features, "The features"), labels, groups)
+    return _nested_auc(dense_classifier(), as_finite(features, "The features"), labels, groups)
 
 
-def out_of_fold_scores(
-    model: Pipeline,
-    inputs: np.ndarray,
-    labels: Bool[np.ndarray, " prompt"],
-    groups: Sequence[str],
-) -> Float[np.ndarray, " prompt"] | Unscored:
-    """Log-odds of each prompt from a model fitted without its group; classes balanced over folds.
-
-    Raises:
-        MismatchError: not one entry per prompt.
-    """
-    _require_rows(len(inputs), labels)
-    if reason := _too_few(labels, groups):
-        return Unscored(reason)
-    scores = np.zeros(len(labels))  # every row is in exactly one test fold
-    for train, test in _folds(labels, groups):
-        if labels[train].all() or not labels[train].any():
-            return Unscored("a fold would be fitted on one class only: groups and labels coincide")
-        model.fit(inputs[train], labels[train])
-        scores[test] = model.decision_function(inputs[test])
-    return scores
-
-
-def _out_of_fold_auc(
-    model: Pipeline, inputs: np.ndarray, labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]
-) -> Estimate | Unscored:
-    scores = out_of_fold_scores(model, inputs, labels, groups)
-    if isinstance(scores, Unscored):
-        return scores
-    return _clustered_auc(scores, labels, groups, out_of_fold_inflation(FOLDS))
-
-
-def _clustered_auc(
+def clustered_auc(
     scores: Float[np.ndarray, " prompt"],
     labels: Bool[np.ndarray, " prompt"],
     groups: Sequence[str],
+    *,
     variance_inflation: float = 1.0,
 ) -> Estimate:
+    """`auc.auroc_interval` of scores with a label and a group per row.
+
+    Raises:
+        BadInputError: fewer than two groups in a class, or scores not finite.
+    """
     names = np.asarray(groups, dtype=np.str_)
     return auroc_interval(
         scores[labels],
@@ -213,33 +228,13 @@ def _clustered_auc(
     )
 
 
-def _folds(
-    labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]
-) -> Iterable[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]:
-    # Unbalanced folds bias a pooled AUROC downwards, which would make the baseline look weak.
-    splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
-    return list(splitter.split(np.zeros(len(labels)), labels, np.asarray(groups, dtype=np.str_)))
-
-
-def _logistic(*, strength: float) -> LogisticRegression:
-    """`strength`: inverse of the ridge penalty. liblinear: one thread, fast on small sets."""
-    return LogisticRegression(C=strength, solver="liblinear", max_iter=5000, random_state=0)
-
-
-def _too_few(labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]) -> str | None:
-    """Why the classes are too small to score, or None."""
-    require_same_length(len(labels), groups, "groups")
-    names = np.asarray(groups, dtype=np.str_)
-    smaller = min(len(set(names[labels].tolist())), len(set(names[~labels].tolist())))
-    if smaller >= MIN_CLUSTERS:
-        return None
-    return f"the smaller class has {smaller} groups, {MIN_CLUSTERS} are needed"
-
-
-def _require_rows(n: int, labels: Bool[np.ndarray, " prompt"]) -> None:
-    if n != len(labels):
-        raise MismatchError(
-            "A shortcut needs one input per label.",
-            got=f"{n} inputs for {len(labels)} labels",
-            fix="Build both from the same table.",
-        )
+def _nested_auc(
+    model: Pipeline, inputs: np.ndarray, labels: Bool[np.ndarray, " prompt"], groups: Sequence[str]
+) -> Estimate | Unscored:
+    scores = nested_scores(model, inputs, labels, groups)
+    if isinstance(scores, Unscored):
+        return scores
+    inflation = out_of_fold_inflation(FOLDS)
+    found = clustered_auc(scores, labels, groups, variance_inflation=inflation)
+    method = f"{found.method}; scores from nested {FOLDS} x {INNER_FOLDS} cross-validation"
+    return dataclasses.replace(found, method=method)

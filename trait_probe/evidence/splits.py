@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
-from trait_probe.errors import BadInputError
+from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import cluster_codes, require_fraction
+
+Ids: TypeAlias = Iterable[str | int] | Integer[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Split:
                 got={"selection": len(self.selection), "report": len(self.report)},
                 fix="Add groups or move the fraction towards 0.5.",
             )
-        require_disjoint(self.selection.tolist(), self.report.tolist(), "Split rows")
+        require_disjoint(self.selection, self.report, "Split rows")
 
     def to_json(self) -> dict[str, object]:
         """Sizes, fraction and seed; the rows follow from them and the groups."""
@@ -77,24 +81,43 @@ def split_by_group(groups: Sequence[str], *, fraction: float = 0.5, seed: int = 
     return Split(np.flatnonzero(selected), np.flatnonzero(~selected), fraction, seed)
 
 
-def require_disjoint(
-    estimation_ids: Iterable[str | int], test_ids: Iterable[str | int], what: str
-) -> None:
+def require_disjoint(estimation_ids: Ids, test_ids: Ids, what: str) -> None:
     """Raise when data that fitted or centred something also tests it.
 
     A mean taken from the tested rows makes their centred mean zero by construction.
 
     Args:
+        estimation_ids, test_ids: one id per row or prompt; integer arrays are fastest.
         what: what was estimated, for the message, such as "Reference mean".
 
     Raises:
-        BadInputError: an id is on both sides; the first five are named.
+        BadInputError: an id is on both sides; five are named.
+        MismatchError: numbers on one side and text on the other, which never meet.
     """
-    shared = sorted(set(estimation_ids) & set(test_ids), key=str)
+    shared = _shared(estimation_ids, test_ids, what)
     if shared:
-        named = ", ".join(map(str, shared[:5]))
+        named = ", ".join(map(str, heapq.nsmallest(5, shared, key=str)))
         raise BadInputError(
             f"{what}: the rows it was estimated on and the rows it is tested on must not overlap.",
             got=f"{len(shared)} shared: {named}{', ...' if len(shared) > 5 else ''}",
             fix="Split by group first (evidence.splits.split_by_group) and use one side for each.",
         )
+
+
+def _shared(one: Ids, other: Ids, what: str) -> Collection[str | int]:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.dtype == other.dtype:
+        common: list[str | int] = np.intersect1d(one, other).tolist()
+        return common
+    left, right = _as_set(one), _as_set(other)
+    kinds = [{isinstance(name, str) for name in side} for side in (left, right)]
+    if left and right and not kinds[0] & kinds[1]:
+        raise MismatchError(
+            f"{what}: the ids of the two sides are of different kinds, so that none can be shared.",
+            got=["text" if True in kind else "numbers" for kind in kinds],
+            fix="Name rows in the same way on both sides.",
+        )
+    return left & right
+
+
+def _as_set(ids: Ids) -> set[str | int]:
+    return set(ids.tolist() if isinstance(ids, np.ndarray) else ids)

@@ -119,6 +119,13 @@ def auc_per_control(
     return auroc_columns(np.repeat(scores[0][:, None], len(controls), axis=1), controls.T)
 
 
+def aucs_by_control(
+    scores: Float[np.ndarray, "condition carrier series"],
+) -> Float[np.ndarray, "control series"]:
+    """`auc_per_control` of many series at once: AUROC of the trigger against each control."""
+    return np.stack([auroc_columns(scores[0], control) for control in scores[1:]])
+
+
 def auc_pretend(
     scores: Float[np.ndarray, "condition carrier"],
 ) -> Float[np.ndarray, " control"]:

@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 # The steps, in order, for notebooks; loaded on first use, so that --help needs no torch.
 _STEPS = {
-    "load_carriers": "steps",
-    "lay_out": "conditions",
-    "answer": "steps",
-    "identical_outputs": "conditions",
-    "fit_traits": "steps",
-    "project_places": "steps",
-    "null_directions": "directions",
-    "read_traits": "steps",
-    "read_features": "features",
-    "audit": "steps",
-    "claims": "verdicts",
-    "Pair": "steps",
-    "Result": "pipeline",
+    "load_carriers": "experiments._backdoor.steps",
+    "lay_out": "experiments._backdoor.conditions",
+    "answer": "experiments._backdoor.steps",
+    "identical_outputs": "experiments._backdoor.conditions",
+    "fit_traits": "experiments._backdoor.steps",
+    "project_places": "experiments._backdoor.steps",
+    "null_directions": "experiments._backdoor.directions",
+    "read_traits": "experiments._backdoor.steps",
+    "read_features": "experiments._backdoor.features",
+    "audit": "experiments._backdoor.steps",
+    "claims": "evidence.trigger_claims",
+    "Pair": "experiments._backdoor.steps",
+    "Result": "experiments._backdoor.pipeline",
 }
 __all__ = ["NAME", "Config", "main", "run", *_STEPS]
 
@@ -63,8 +63,7 @@ __all__ = ["NAME", "Config", "main", "run", *_STEPS]
 def __getattr__(name: str) -> Any:
     if name not in _STEPS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"trait_probe.experiments._backdoor.{_STEPS[name]}")
-    return getattr(module, name)
+    return getattr(import_module(f"trait_probe.{_STEPS[name]}"), name)
 
 
 def run(

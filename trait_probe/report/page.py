@@ -114,6 +114,7 @@ class Page:
         claims: claims as in claims.json, strongest message first.
         sections: everything else, in order.
         details: provenance for the foot of the page, name -> value.
+        notices: shown in boxes before the claims, such as `locks.lock_notice`.
     """
 
     title: str
@@ -122,6 +123,7 @@ class Page:
     claims: tuple[Mapping[str, Any], ...] = ()
     sections: tuple[Section, ...] = ()
     details: Mapping[str, Any] | None = None
+    notices: tuple[text.Notice, ...] = ()
 
 
 def render(page: Page) -> str:

@@ -33,6 +33,12 @@ def print_claims(claims: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print(Text(f"{len(claims)} claims: {text.verdict_counts(claims)}"))
 
 
+def print_notice(notice: text.Notice, console: Console) -> None:
+    """One sentence, marked when it is a warning."""
+    mark = ("Warning: ", "bold yellow") if notice.warning else ""
+    console.print(Text.assemble(mark, _visible(notice.text)))
+
+
 def print_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | int | float | None]],

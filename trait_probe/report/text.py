@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence that a reader must not miss; `warning` when it lessens what the results say."""
+
+    text: str
+    warning: bool
 
 
 def number(value: int | float) -> str:

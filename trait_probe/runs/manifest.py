@@ -45,7 +45,10 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything needed to say where a result came from; see `new_manifest` for the fields."""
+    """Everything needed to say where a result came from; see `new_manifest` for the fields.
+
+    `report_splits` says, by the id of the lock, what report rows were opened for (see `openings`).
+    """
 
     experiment: str
     config_sha256: str
@@ -57,6 +60,7 @@ class Manifest:
     git_commit: str | None
     git_dirty: bool | None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    report_splits: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False

@@ -150,6 +150,12 @@ class Run:
         files.json_bytes(facts)  # refuse what JSON cannot hold before anything changes
         self._update(facts={**self._manifest.facts, **facts})
 
+    def opened(self, lock_id: str, record: Mapping[str, Any]) -> None:
+        """Put on the disk, at once, what report rows were opened for (`openings` merges them)."""
+        files.json_bytes(record)
+        self.start()
+        self._update(report_splits={**self._manifest.report_splits, lock_id: dict(record)})
+
     def measured(self, **timings: Any) -> None:
         """Add timings and other measurements that may differ when the run is repeated."""
         files.json_bytes(timings)

@@ -20,12 +20,15 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.evidence.nulls import random_directions
 from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import effects_of_means, spread, trigger_advantages
-from trait_probe.evidence.trigger_nulls import after_choice
+from trait_probe.evidence.trigger_directions import (
+    DirectionScores,
+    Looks,
+    effects_after_choice,
+)
+from trait_probe.evidence.trigger_reading import NullEffects
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.steps import Pair
-from trait_probe.experiments._backdoor.traits import NullEffects
 from trait_probe.forward.engine import read
 from trait_probe.forward.progress import Progress
 from trait_probe.forward.threads import threads_for
@@ -39,19 +42,6 @@ MAX_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What the directions of one family score at one site.
-
-    Attributes:
-        selection: `[place draw]` AUROC advantage of the trigger on the selection split.
-        report: `[place draw]` effect in SD on the report split.
-    """
-
-    selection: Float[np.ndarray, "place draw"]
-    report: Float[np.ndarray, "place draw"]
-
-
-@dataclass(frozen=True)
 class NullDirections:
     """The looks of every family, site by site; empty where no place can be read."""
 
@@ -62,22 +52,13 @@ class NullDirections:
         """Effects of directions that chose among the trait's sites, by family."""
         mine = self.shuffled[trait]
         return {
-            "random": _chosen([self.random[site] for site in mine]),
-            "unrelated": _chosen(list(mine.values())),
+            "random": effects_after_choice([self.random[site] for site in mine]),
+            "unrelated": effects_after_choice(list(mine.values())),
         }
 
     def at(self, site: Site) -> Float[np.ndarray, " draw"]:
         """Effects of random directions that chose among the places of one site."""
-        return _chosen([self.random[site]] if site in self.random else [])
-
-
-def _chosen(looks: Sequence[Looks]) -> Float[np.ndarray, " draw"]:
-    if not looks:
-        return np.zeros(0)
-    return after_choice(
-        np.concatenate([look.selection for look in looks]),
-        np.concatenate([look.report for look in looks]),
-    )
+        return effects_after_choice([self.random[site]] if site in self.random else [])
 
 
 def null_directions(
@@ -176,39 +157,27 @@ class _Scorer:
 
     def looks(self, directions: Float[Tensor, "draw d_model"]) -> Looks:
         """What each direction scores at every readable place."""
-        selection, report = [], []
+        return Looks.of(self._places(directions))
+
+    def _places(
+        self, directions: Float[Tensor, "draw d_model"]
+    ) -> Iterator[tuple[DirectionScores, DirectionScores]]:
         for reading in self.readable:
-            here, there = self._scores(directions, reading.place, reading.selection)
-            selection.append(trigger_advantages(here, there))
-            here, there = self._scores(directions, reading.place, reading.report)
-            report.append(_effects(here, there))
+            yield (
+                self._scores(directions, reading.place, reading.selection),
+                self._scores(directions, reading.place, reading.report),
+            )
             self.bar.advance(1)
-        return Looks(np.stack(selection), np.stack(report))
 
     def _scores(
         self,
         directions: Float[Tensor, "draw d_model"],
         place: int,
         carriers: Int[np.ndarray, " _n"],
-    ) -> tuple[
-        Float[np.ndarray, "condition carrier draw"],
-        Float[np.ndarray, "condition carrier draw"] | None,
-    ]:
+    ) -> DirectionScores:
         with threads_for(directions.numel()):
-            here, there = (
-                None if model is None else (model.at(place, carriers) @ directions.T).numpy()
-                for model in (self.here, self.there)
-            )
-        assert here is not None
-        return here, there
-
-
-def _effects(
-    here: Float[np.ndarray, "condition carrier draw"],
-    there: Float[np.ndarray, "condition carrier draw"] | None,
-) -> Float[np.ndarray, " draw"]:
-    """As a trait's: (suspect - clean) x (trigger - controls), in SD within a control."""
-    unit = spread(here if there is None else there)
-    means = here.mean(axis=1, dtype=np.float64)
-    baseline = np.zeros_like(means) if there is None else there.mean(axis=1, dtype=np.float64)
-    return np.asarray(effects_of_means(means, baseline, unit)[0])
+            here = self.here.at(place, carriers) @ directions.T
+            if self.there is None:
+                return DirectionScores(here.numpy(), None)
+            there = self.there.at(place, carriers) @ directions.T
+            return DirectionScores(here.numpy(), there.numpy())

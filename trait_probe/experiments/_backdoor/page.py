@@ -10,7 +10,8 @@ from rich.console import Console
 
 from trait_probe.evidence.estimate import strict_json
 from trait_probe.evidence.power import power_note
-from trait_probe.experiments._backdoor.features import FeatureReading, SaeReading
+from trait_probe.evidence.trigger_features import FeatureReading, SaeReading
+from trait_probe.evidence.trigger_reading import TraitReading
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
     Found,
@@ -18,7 +19,6 @@ from trait_probe.experiments._backdoor.results import (
     short,
     verdict_line,
 )
-from trait_probe.experiments._backdoor.traits import TraitReading
 from trait_probe.report import figures, page, terminal
 from trait_probe.report.text import describe
 

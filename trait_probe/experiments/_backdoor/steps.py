@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
 from trait_probe.evidence.trigger_design import Reading
-from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
-from trait_probe.experiments._backdoor.config import Config
-from trait_probe.experiments._backdoor.traits import (
+from trait_probe.evidence.trigger_reading import (
     Draws,
+    Grid,
     NullEffects,
     TraitReading,
-    grids,
     read_trait,
 )
+from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
+from trait_probe.experiments._backdoor.config import Config
+from trait_probe.experiments._backdoor.traits import grids
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.forward.engine import read
 from trait_probe.forward.generate import decode, generate_ids
@@ -159,7 +160,7 @@ def project_places(
     return Projections.from_table(table, prompt_ids=names)
 
 
-Scores = list[Float[np.ndarray, "condition carrier series"]]
+Scores = list[Grid]
 
 
 def read_traits(

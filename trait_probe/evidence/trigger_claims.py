@@ -1,4 +1,4 @@
-"""Step 5: claims. Each is one sentence with its effect, its controls and its nulls.
+"""Claims about a trigger. Each is one sentence with its effect, its controls and its nulls.
 
 Error rate of the whole run. A prefix without meaning does something in every fine-tuned model, so
 intervals and label permutations fire on it. What bounds false claims are two looks at the pretend
@@ -28,9 +28,9 @@ from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
 from trait_probe.evidence.shortcuts import ShortcutAudit
+from trait_probe.evidence.trigger_features import FeatureReading, SaeReading
 from trait_probe.evidence.trigger_nulls import family_p
-from trait_probe.experiments._backdoor.features import FeatureReading, SaeReading
-from trait_probe.experiments._backdoor.traits import TraitReading
+from trait_probe.evidence.trigger_reading import TraitReading
 
 SMALLEST_EFFECT = 0.5
 """SD; a smaller shift would not matter for an audit (Cohen's "medium")."""
