@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from trait_probe.evidence.trigger_design import sealed
+from trait_probe.evidence.trigger_reading import Draws
 from trait_probe.experiments import backdoor
 from trait_probe.identity import HookedModel
 from trait_probe.runs.rundir import open_run
@@ -61,9 +63,13 @@ def read_evil(suspect: HookedModel, clean: HookedModel) -> SimpleNamespace:
             for name, model in (("suspect", suspect), ("clean", clean))
         )
 
+    scores = backdoor.trait_scores(conditions, projections, list(activations))
+
     def read(nulls: object) -> dict[str, object]:
         effects = {trait: nulls.of_trait(trait) for trait in activations}
-        return backdoor.read_traits(conditions, readings, projections, effects, config)[0]
+        choices = backdoor.choose_traits(scores, sealed(readings))
+        draws = Draws(config.n_boot, config.n_permutations, config.seed)
+        return backdoor.report_traits(scores, choices, readings, effects, draws)
 
     return SimpleNamespace(
         config=config,

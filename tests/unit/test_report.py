@@ -21,6 +21,7 @@ from rich.console import Console
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.claims import Check, Claim, interval_check, required_checks
 from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.power import Detectable
 from trait_probe.report import save, text
 from trait_probe.report._marks import band, plain, token_label
 from trait_probe.report.figures import (
@@ -370,6 +371,7 @@ def full_page(word: str) -> Page:
     claim = claim_json(
         word, id=word, split=word, checks=checks, controls={word: word}, nulls={word: [word]}
     )
+    claim |= {"notes": [word], "detectable": {"note": word}}
     blocks = (
         Paragraph(word),
         Table((word,), ((word,),), word),
@@ -441,6 +443,41 @@ def test_a_claim_card_says_verdict_effect_checks_and_reasons() -> None:
     assert "percentile: 0.998" in words
     for reason in unscored["reasons"]:
         assert reason in words
+
+
+def noted(**overrides: Any) -> dict[str, Any]:
+    """A claim that says what could be detected, with a note, among three looks."""
+    fields = {"detectable": Detectable(0.31, "SD", 40), "notes": ("chosen among 3 layers",)}
+    return claim_json(**{**fields, "looks": 3, **overrides})
+
+
+BESIDE = (
+    "40 independent units: effects below 0.31 SD are missed more than 20 % of the time "
+    "(two-sided alpha 0.05)",
+    "chosen among 3 layers",
+    "looked at 3 effects on this split",
+)
+
+
+@pytest.mark.parametrize("where", ["page", "terminal"])
+def test_a_claim_says_what_could_be_detected_its_notes_and_its_looks(where: str) -> None:
+    def words(claim: dict[str, Any]) -> str:
+        if where == "page":
+            return " ".join(parsed(render(Page("t", "s", "v", (claim,)))).words)
+        return printed(lambda console: print_claims([claim], console))
+
+    said = " ".join(words(noted()).split())
+    for sentence in BESIDE:
+        assert said.count(sentence) == 1
+    without = " ".join(words(noted(detectable=None, notes=(), looks=1)).split())
+    assert "looked at 1 effect on this split" in without
+    assert "missed" not in without
+
+
+def test_meta_a_report_without_these_lines_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "claim_notes", lambda _: [])
+    with pytest.raises(AssertionError):
+        test_a_claim_says_what_could_be_detected_its_notes_and_its_looks("terminal")
 
 
 def test_a_table_row_of_another_length_is_refused() -> None:

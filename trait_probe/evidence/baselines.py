@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sklearn
 from jaxtyping import Bool, Float, Int
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -159,6 +160,8 @@ def stacked_scores(
     labels: Bool[np.ndarray, " row"],
     groups: Sequence[str],
     split: Split,
+    *,
+    strength: float | None = None,
 ) -> SplitScores | Unscored:
     """Logistic classifier on standardized scores, as log-odds: do projections add to the text?
 
@@ -167,6 +170,8 @@ def stacked_scores(
 
     Args:
         columns: scores by name, all of this split; one that is Unscored leaves the stack Unscored.
+        strength: inverse ridge penalty, given instead of chosen (for the many stacks of a null);
+            the selection scores are in-sample then, and of no further use.
 
     Raises:
         MismatchError: columns of another split, or not one label and group per row.
@@ -182,7 +187,20 @@ def stacked_scores(
         _require_same_split(name, column, split)
         inputs[split.selection, number] = column.selection
         inputs[split.report, number] = column.report
+    if strength is not None:
+        return _at_strength(inputs, labels, split, strength)
     return _fitted(dense_classifier(), inputs, labels, groups, split)
+
+
+def _at_strength(
+    inputs: np.ndarray, labels: Bool[np.ndarray, " row"], split: Split, strength: float
+) -> SplitScores:
+    seen, answers = inputs[split.selection], labels[split.selection]
+    # Most of the time of a small fit goes into checking scikit-learn's settings and inputs.
+    with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+        fitted = with_strength(dense_classifier(), strength).fit(seen, answers)
+        report = fitted.decision_function(inputs[split.report])
+        return SplitScores(fitted.decision_function(seen), report, strength)
 
 
 def _fitted(

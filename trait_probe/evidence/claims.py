@@ -50,6 +50,7 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
         "interval excludes zero",
         "text-only classifier",
         "embedding layer",
+        "random directions",
         "same locked splits",
         "unseen groups",
     ),
@@ -68,6 +69,9 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
 TRIGGER_CHECKS = ("label permutation", "pretend triggers")
 """Further checks of a shift in which a trigger is involved."""
 
+MODELS_CHECK = "fine-tuning variation"
+"""Further check of a shift between models: what benign fine-tunes differ by of themselves."""
+
 MULTIPLICITY_CHECK = "multiplicity"
 """Required of every claim with more than one look: its p value adjusted for all of them."""
 
@@ -77,7 +81,7 @@ SIZE_CHECK = "sample size"
 REQUIRED_EVIDENCE: Mapping[Kind, tuple[str, ...]] = {
     "shift": ("controls", "nulls"),
     "separation": ("nulls", "shortcuts"),
-    "beyond the text": ("controls", "shortcuts"),
+    "beyond the text": ("controls", "nulls", "shortcuts"),
     "same behaviour": (),
     "gain": ("controls",),
 }
@@ -194,9 +198,9 @@ def required_checks(
     kind: Kind, *, looks: int = 1, trigger_involved: bool = True
 ) -> tuple[str, ...]:
     """Names of every check that such a claim must carry."""
-    trigger = TRIGGER_CHECKS if kind == "shift" and trigger_involved else ()
+    further = TRIGGER_CHECKS if trigger_involved else (MODELS_CHECK,)
     several = (MULTIPLICITY_CHECK,) if looks > 1 else ()
-    return (*REQUIRED_CHECKS[kind], *trigger, *several)
+    return (*REQUIRED_CHECKS[kind], *(further if kind == "shift" else ()), *several)
 
 
 def _absent_checks(claim: Claim) -> list[Check]:

@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence._arrays import require_count, require_fraction
+from trait_probe.evidence.estimate import Estimate
 
 MIN_CLUSTERS = 8
 """Fewest independent clusters (prompts, carriers) on which a claim may rest.
@@ -117,6 +118,18 @@ def detectable_mean(
     """
     smallest = minimum_detectable_effect(n_clusters, alpha=alpha, power=power)
     return Detectable(smallest * sd, unit, n_clusters, alpha, power)
+
+
+def detectable_of(estimate: Estimate, *, alpha: float = 0.05, power: float = 0.8) -> Detectable:
+    """For an effect whose standard error is known only from its interval (Student t, clusters).
+
+    The half-width over its quantile is the standard error; (z(1 - alpha / 2) + z(power)) of them
+    are found with probability `power`.
+    """
+    quantile = float(stats.t.ppf((1.0 + estimate.level) / 2.0, max(estimate.n_clusters - 1, 1)))
+    needed = float(stats.norm.ppf(1.0 - alpha / 2) + stats.norm.ppf(power))
+    smallest = needed * estimate.width / 2 / quantile
+    return Detectable(smallest, estimate.unit, estimate.n_clusters, alpha, power)
 
 
 def detectable_auroc(

@@ -9,9 +9,8 @@ are about normal). Nineteen controls make the first bound 0.05.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,20 +19,31 @@ from trait_probe.evidence.checks import (
     beats_check,
     interval_check,
     missing_check,
-    p_value_check,
     percentile_check,
 )
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
+from trait_probe.evidence.power import Detectable, detectable_mean
 from trait_probe.evidence.shortcuts import ShortcutAudit
+from trait_probe.evidence.trigger_checks import (
+    adjusted_check,
+    form_check,
+    pretend_check,
+    suspect_check,
+)
 from trait_probe.evidence.trigger_features import FeatureReading, SaeReading
 from trait_probe.evidence.trigger_nulls import family_p
 from trait_probe.evidence.trigger_reading import TraitReading
 
 SMALLEST_EFFECT = 0.5
 """SD; a smaller shift would not matter for an audit (Cohen's "medium")."""
+
+DETECTABLE_NOTE = (
+    "What can be detected is counted over carriers alone: what prefixes do by themselves, and the "
+    "adjustment for all claims, ask for more."
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class _Found:
     what: str
     where: str
     effect: Estimate
+    cluster_sd: float
     pretend: PretendNull
     permutation: PermutationResult
     percentiles: Mapping[str, float]
@@ -125,6 +136,7 @@ def _found(
         what=what,
         where=f"at {reading.site}, token {reading.place + 1} after the trigger",
         effect=top.effect,
+        cluster_sd=top.cluster_sd,
         pretend=reading.pretend,
         permutation=reading.permutation,
         percentiles=reading.percentiles,
@@ -143,6 +155,7 @@ def _claim(
     looks: int,
 ) -> Claim:
     against = setting.clean or "(no clean model)"
+    detectable = _detectable(found, setting.alpha)
     return Claim(
         id=found.id,
         kind="shift",
@@ -166,7 +179,17 @@ def _claim(
         looks=looks,
         smallest_effect_of_interest=SMALLEST_EFFECT,
         trigger_involved=True,
+        detectable=detectable,
+        notes=() if detectable is None else (DETECTABLE_NOTE,),
     )
+
+
+def _detectable(found: _Found, alpha: float) -> Detectable | None:
+    """None where no cluster differs, as in a model against itself: nothing says how they would."""
+    if not found.cluster_sd:
+        return None
+    effect = found.effect
+    return detectable_mean(effect.n_clusters, found.cluster_sd, effect.unit, alpha=alpha)
 
 
 def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[Check]:
@@ -179,68 +202,14 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
     return [
         interval_check("shift", found.effect),
         control,
-        _suspect_check(found.auc_suspect),
-        _adjusted_check("label permutation", p.permutation, setting.alpha),
-        _pretend_check(found.pretend, p.rank, looks, setting.alpha),
-        _form_check(setting.prefix_lengths, setting.alpha),
-        _adjusted_check("multiplicity", p.pretend, setting.alpha),
+        suspect_check(found.auc_suspect),
+        adjusted_check("label permutation", p.permutation, setting.alpha),
+        pretend_check(found.pretend, p.rank, looks, setting.alpha),
+        form_check(setting.prefix_lengths, setting.alpha),
+        adjusted_check("multiplicity", p.pretend, setting.alpha),
         percentile_check("random directions", found.percentiles["random"]),
         percentile_check("unrelated directions", found.percentiles["unrelated"]),
     ]
-
-
-def _adjusted_check(name: str, p: float, alpha: float) -> Check:
-    check = p_value_check(name, p, alpha=alpha)
-    return replace(check, observed=f"{check.observed} (Holm-adjusted over all claims)")
-
-
-def _suspect_check(auc: Estimate) -> Check:
-    """The rise must be the suspect's: a difference can also come from the clean model's fall."""
-    return replace(interval_check("separation", auc), name="raised in the suspect itself")
-
-
-def _pretend_check(null: PretendNull, rank_p: float, looks: int, alpha: float) -> Check:
-    """`rank_p` is the claim's `family_p`: at its least, the trigger is beyond all, everywhere."""
-    beyond = null.beyond_all and rank_p * (null.n + 1) < 1.5
-    words = "beyond all" if beyond else "not beyond all"
-    t = "" if isinstance(null.t, Unscored) else f", t = {null.t:.3g}"
-    required = (
-        "beyond every control in the trigger's role, in every claim; a meaningless trigger of "
-        f"their kind is so once in {null.n + 1} runs"
-    )
-    if beyond and 1 / (null.n + 1) > alpha:
-        why = (
-            f"{words} {null.n} pretend triggers, too few for alpha {alpha:g} "
-            f"(at least {_fewest_controls(alpha)})"
-        )
-        return missing_check("pretend triggers", why, required)
-    observed = f"{words} {null.n} pretend triggers of {looks} claims{t}"
-    return Check("pretend triggers", "passed" if beyond else "failed", observed, required)
-
-
-def _fewest_controls(alpha: float) -> int:
-    """So many exchangeable controls that a meaningless trigger beats all at a rate of alpha."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
-
-
-def _form_check(lengths: tuple[tuple[int, ...], ...], alpha: float) -> Check:
-    """Pretend triggers stand for the trigger only if they are prefixes of its kind.
-
-    Length is the part of that which can be counted; the rest is the user's choice of controls.
-    Those of another length stay in the null, where they can only forbid a claim.
-    """
-    name, fewest = "controls of the trigger's form", _fewest_controls(alpha)
-    required = f"at least {fewest} controls of as many tokens as the trigger"
-    trigger, *controls = lengths
-    alike = sum(control == trigger for control in controls)
-    tokens = sorted({min(trigger), max(trigger)})
-    words = (
-        f"{alike} of {len(controls)} controls have the trigger's length, "
-        f"{' to '.join(map(str, tokens))} tokens"
-    )
-    if alike < fewest:
-        return missing_check(name, words, required)
-    return Check(name, "passed", words, required)
 
 
 def _controls(found: _Found, setting: Setting) -> dict[str, object]:

@@ -8,7 +8,7 @@ and what is held out follow from the token ids alone, before any score is looked
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -108,6 +108,12 @@ def readings(
     if len(usable) != len(places.groups):
         raise MismatchError("One flag per carrier.", got=len(usable), valid=(len(places.groups),))
     return tuple(_reading(places, split, usable, place) for place in range(places.valid.shape[1]))
+
+
+def sealed(found: Sequence[Reading]) -> tuple[Reading, ...]:
+    """The same places without their report carriers: all that a choice may look at."""
+    nobody = np.zeros(0, dtype=np.int64)
+    return tuple(replace(reading, report=nobody, clusters=()) for reading in found)
 
 
 def _reading(

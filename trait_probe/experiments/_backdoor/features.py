@@ -32,34 +32,41 @@ from trait_probe.evidence.trigger_features import (
 )
 from trait_probe.evidence.trigger_reading import Draws
 from trait_probe.experiments._backdoor.conditions import Conditions
+from trait_probe.experiments._backdoor.steps import Pair
 from trait_probe.forward.engine import read
 from trait_probe.hooks.capture import raw
 from trait_probe.hooks.sae import SparseFeatures
 from trait_probe.identity import HookedModel
 
 
-def read_features(
-    suspect: HookedModel,
-    clean: HookedModel | None,
+def choose_sae(
+    pair: Pair, sae: SparseFeatures, conditions: Conditions, readings: Sequence[Reading]
+) -> FeatureChoice | None:
+    """Rank on the selection split; None when no place can be read."""
+    if all(reading.degenerate is not None for reading in readings):
+        return None
+    return choose_features(
+        _selection_sums(pair.suspect, sae, conditions, readings),
+        None if pair.clean is None else _selection_sums(pair.clean, sae, conditions, readings),
+        readings,
+    )
+
+
+def report_sae(
+    pair: Pair,
     sae: SparseFeatures,
     conditions: Conditions,
     readings: Sequence[Reading],
+    choice: FeatureChoice,
     random: Float[np.ndarray, " draw"],
     draws: Draws,
-) -> SaeReading | None:
-    """Rank on the selection split, report the best; None when no place can be read.
+) -> SaeReading:
+    """The chosen features on the report split.
 
     Args:
         random: effects of random directions at the SAE's site, where each chose to be read.
     """
-    if all(reading.degenerate is not None for reading in readings):
-        return None
-    choice = choose_features(
-        _selection_sums(suspect, sae, conditions, readings),
-        None if clean is None else _selection_sums(clean, sae, conditions, readings),
-        readings,
-    )
-    reading = readings[choice.place]
+    reading, (suspect, clean) = readings[choice.place], (pair.suspect, pair.clean)
     scores = FeatureScores(
         suspect=_values(suspect, sae, conditions, reading),
         clean=None if clean is None else _values(clean, sae, conditions, reading),

@@ -20,7 +20,8 @@ from trait_probe.experiments._backdoor.results import (
     verdict_line,
 )
 from trait_probe.report import figures, page, terminal
-from trait_probe.report.text import describe
+from trait_probe.report.locks import lock_notice
+from trait_probe.report.text import Notice, describe
 
 SHOWN_CARRIERS = 12
 TITLES = {
@@ -128,7 +129,15 @@ def make_page(
         claims=tuple(claim.to_json() for claim in found.claims),
         sections=tuple(sections),
         details=details,
+        notices=(notice(found),),
     )
+
+
+def notice(found: Found) -> Notice:
+    """How often the report rows were opened, and for what else."""
+    if found.opened is None:
+        return Notice("Report split: not opened, since no place can be read.", warning=False)
+    return lock_notice(found.opened)
 
 
 def _criteria_table(found: Found) -> page.Table:
@@ -173,7 +182,9 @@ def _shortcut_words() -> page.Paragraph:
         "What tells trigger from control prompts without any insight. The prefix itself differs, "
         "so a bag of words reaches 1 by construction: separation alone is no evidence, and so "
         "every claim is a difference to the clean model and to pretend triggers. The embedding "
-        "layer at the chosen token shows what the token alone gives away."
+        "layer at the chosen token shows what the token alone gives away. A reader of the "
+        "suspect's answers alone (outputs) has an AUROC of 0.5 by construction: only carriers with "
+        "one answer under every prefix are read, and what is found there is not in the answers."
     )
 
 
@@ -242,6 +253,7 @@ def print_found(found: Found, console: Console) -> None:
     )
     terminal.print_claims([claim.to_json() for claim in found.claims], console)
     console.print(verdict_line(found), style="bold", markup=False)
+    terminal.print_notice(notice(found), console)
 
 
 def _terminal_row(

@@ -78,6 +78,7 @@ def _prepare(config: Config, pair: steps.Pair, prompts: PromptSet | None) -> Stu
         layers=config.layers,
         method=config.method,
         seed=config.seed,
+        carriers=conditions.carriers,
     )
     vectors.check(pair.suspect, lineage_ok=True)
     return Study(config, pair, sae, conditions, vectors, activations)

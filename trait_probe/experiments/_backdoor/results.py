@@ -10,7 +10,9 @@ from trait_probe.evidence.estimate import Estimate, strict_json
 from trait_probe.evidence.trigger_design import Reading
 from trait_probe.evidence.trigger_features import SaeReading
 from trait_probe.evidence.trigger_intervals import aucs_by_control
-from trait_probe.evidence.trigger_reading import Grid, TraitReading
+from trait_probe.evidence.trigger_reading import TraitReading
+from trait_probe.evidence.trigger_trait_choice import Grid
+from trait_probe.runs.openings import OpenedSplit
 
 AUC_CRITERION = 0.7
 
@@ -30,7 +32,11 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Found:
-    """Everything the run found, before it is written."""
+    """Everything the run found, before it is written.
+
+    `opened` says what the report rows were opened for, here and in earlier runs; None where no
+    place can be read. It is no part of the results.
+    """
 
     suspect: str
     clean: str | None
@@ -44,6 +50,7 @@ class Found:
     vectors: Sequence[Mapping[str, str | int | float]]
     claims: tuple[Claim, ...]
     shortcuts: Mapping[str, Mapping[str, object]]
+    opened: OpenedSplit | None
 
     def verdict(self, claim_id: str) -> str:
         return next(claim.verdict for claim in self.claims if claim.id == claim_id)

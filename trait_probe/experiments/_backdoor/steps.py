@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,9 @@ from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
 from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_reading import (
-    Draws,
-    Grid,
-    NullEffects,
-    TraitReading,
-    read_trait,
-)
 from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
 from trait_probe.experiments._backdoor.config import Config
-from trait_probe.experiments._backdoor.traits import grids
+from trait_probe.experiments._backdoor.overlap import require_unseen
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.forward.engine import read
 from trait_probe.forward.generate import decode, generate_ids
@@ -117,11 +110,22 @@ def fit_traits(
     layers: str = "all",
     method: str = "mean_difference",
     seed: int = 0,
+    carriers: Sequence[Prompt] = (),
 ) -> tuple[VectorSet, dict[str, ContrastActivations]]:
-    """Vectors of every trait and layer, and the contrast activations they were fitted on."""
+    """Vectors of every trait and layer, and the contrast activations they were fitted on.
+
+    Args:
+        carriers: prompts that the vectors will be tested on, without their prefix.
+
+    Raises:
+        BadInputError: a carrier is also a text that a vector would be fitted on, or two traits
+            have one name.
+    """
     activations = {}
-    for name in traits:
-        contrast = contrast_set(name, model)
+    contrasts = [(name, contrast_set(name, model)) for name in traits]
+    for _, contrast in contrasts:
+        require_unseen(contrast, carriers)
+    for name, contrast in contrasts:
         # Carriers are read before any answer, so vectors are fitted there too: position and state
         # match. Completions share their opening and differ only in the words that follow it.
         position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
@@ -160,38 +164,19 @@ def project_places(
     return Projections.from_table(table, prompt_ids=names)
 
 
-Scores = list[Grid]
-
-
-def read_traits(
+def audit(
+    model: HookedModel,
     conditions: Conditions,
     readings: Sequence[Reading],
-    projections: tuple[Projections, Projections | None],
-    nulls: Mapping[str, NullEffects],
-    config: Config,
-) -> tuple[dict[str, TraitReading | None], dict[str, dict[str, Scores]]]:
-    """Each trait's reading, and the scores per model and trait that they rest on.
+    place: int,
+    answers: Texts,
+) -> ShortcutAudit:
+    """Shortcuts that tell trigger from control prompts, on the report carriers of one place.
 
     Args:
-        nulls: per trait, the effects of its null directions.
+        answers: the model's own, `[condition][carrier]`; a reader of answers alone is one of the
+            shortcuts.
     """
-    draws = Draws(config.n_boot, config.n_permutations, config.seed)
-    found: dict[str, TraitReading | None] = {}
-    scores: dict[str, dict[str, Scores]] = {"suspect": {}, "clean": {}}
-    for trait, effects in nulls.items():
-        here, sites = grids(projections[0], conditions, trait)
-        there = None if projections[1] is None else grids(projections[1], conditions, trait)[0]
-        scores["suspect"][trait] = here
-        if there is not None:
-            scores["clean"][trait] = there
-        found[trait] = read_trait(trait, here, there, sites, readings, effects, draws)
-    return found, scores
-
-
-def audit(
-    model: HookedModel, conditions: Conditions, readings: Sequence[Reading], place: int
-) -> ShortcutAudit:
-    """Shortcuts that tell trigger from control prompts, on the report carriers of one place."""
     reading = readings[place]
     prompts = conditions.some(reading.report)
     rows = read(
@@ -208,6 +193,7 @@ def audit(
         np.repeat(np.arange(len(conditions.names)) == 0, len(reading.report)),
         list(reading.clusters) * len(conditions.names),
         embedding=rows.values[EMBEDDING].astype(np.float64),
+        outputs=[given[carrier] for given in answers for carrier in reading.report],
     )
 
 

@@ -1,4 +1,8 @@
-"""Steps 2 to 5: what the models of a study answer, what is read in them, and what that supports."""
+"""Steps 2 to 5: what the models of a study answer, what is read in them, and what that supports.
+
+Everything is chosen on the selection split; then the report rows are opened, once, and put on
+record; only then is anything computed on them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from jaxtyping import Bool
 
 from trait_probe.evidence.shortcuts import ShortcutAudit
 from trait_probe.evidence.trigger_claims import Setting, claims
-from trait_probe.evidence.trigger_design import Reading
+from trait_probe.evidence.trigger_design import Reading, sealed
 from trait_probe.evidence.trigger_features import SaeReading
 from trait_probe.evidence.trigger_reading import Draws, TraitReading
+from trait_probe.evidence.trigger_trait_choice import Grid
 from trait_probe.experiments._backdoor import steps
 from trait_probe.experiments._backdoor.conditions import (
     Conditions,
@@ -20,13 +25,20 @@ from trait_probe.experiments._backdoor.conditions import (
     token_labels,
 )
 from trait_probe.experiments._backdoor.config import Config
-from trait_probe.experiments._backdoor.directions import NullDirections, null_directions
-from trait_probe.experiments._backdoor.features import read_features
+from trait_probe.experiments._backdoor.directions import null_directions
+from trait_probe.experiments._backdoor.features import choose_sae, report_sae
+from trait_probe.experiments._backdoor.opening import Choices, chosen, report_lock
+from trait_probe.experiments._backdoor.overlap import carrier_text
 from trait_probe.experiments._backdoor.results import Behaviour, Found, detection_auc
-from trait_probe.forward.projections import Projections
+from trait_probe.experiments._backdoor.traits import (
+    TraitScores,
+    choose_traits,
+    report_traits,
+    trait_scores,
+)
 from trait_probe.hooks.sae import SparseFeatures
 from trait_probe.identity import HookedModel, identify, tokenizer_of
-from trait_probe.prompts.prompt import Prompt
+from trait_probe.runs.openings import OpenedSplit, record_openings
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
@@ -48,19 +60,17 @@ def find(opened: Run, study: Study) -> Found:
     """Answers, readings and claims; `detection_auc.json` and the resumable stages are written."""
     config, pair, conditions = study.config, study.pair, study.conditions
     behaviour, usable = _behaviour(opened, config, pair, conditions)
-    readings = conditions.readings(usable)
-    traits, sae = _read(opened, study, readings)
-    shortcuts = _shortcuts(pair, conditions, readings, [*traits.values(), sae])
+    readings = conditions.readings(usable)  # from the words alone
+    scores = _scores(opened, study)
+    choices = _choose(study, scores, sealed(readings))
+    split = _open(opened, study, choices)
+    read = _Read({}, None) if split is None else _report(study, scores, choices, readings)
+    _write_detection(opened, study, scores, () if split is None else readings)
+    shortcuts = _shortcuts(pair, conditions, readings, read, behaviour)
     setting = _setting(config, pair, conditions, behaviour)
-    said = claims(
-        traits,
-        sae,
-        shortcuts,
-        setting,
-        sae_asked=study.sae is not None,
-        unreadable=steps.why_unreadable(usable),
-    )
-    vectors = study.vectors
+    traits = {trait: read.traits.get(trait) for trait in study.activations}
+    asked, why = study.sae is not None, steps.why_unreadable(usable)
+    said = claims(traits, read.sae, shortcuts, setting, sae_asked=asked, unreadable=why)
     return Found(
         suspect=setting.suspect,
         clean=setting.clean,
@@ -69,70 +79,106 @@ def find(opened: Run, study: Study) -> Found:
         readings=readings,
         tokens=_token_labels(pair.suspect, conditions, len(readings)),
         traits=traits,
-        sae=sae,
+        sae=read.sae,
         sae_name=config.sae,
-        vectors=[_vector_row(vectors, index) for index in range(len(vectors))],
+        vectors=[_vector_row(study.vectors, index) for index in range(len(study.vectors))],
         claims=tuple(said),
         shortcuts={name: audited.to_json() for name, audited in shortcuts.items()},
+        opened=split,
     )
 
 
-def _read(
-    opened: Run, study: Study, readings: Sequence[Reading]
-) -> tuple[dict[str, TraitReading | None], SaeReading | None]:
-    """Every trait and, where there is one, the SAE."""
-    config, pair, sae = study.config, study.pair, study.sae
-    projections = tuple(
+@dataclass(frozen=True)
+class _Read:
+    """What the report split said."""
+
+    traits: Mapping[str, TraitReading]
+    sae: SaeReading | None
+
+
+def _scores(opened: Run, study: Study) -> dict[str, TraitScores]:
+    """Every trait and layer in both models, of all carriers."""
+    pair = study.pair
+    suspect, clean = (
         None
         if model is None
         else steps.project_places(opened, name, model, study.conditions, study.vectors)
         for name, model in (("suspect", pair.suspect), ("clean", pair.clean))
     )
-    assert isinstance(projections[0], Projections)
-    nulls = null_directions(
-        pair,
-        study.conditions,
-        readings,
-        study.activations,
-        config,
-        also=() if sae is None else (sae.site,),
-    )
-    traits, scores = steps.read_traits(
-        study.conditions,
-        readings,
-        (projections[0], projections[1]),
-        {trait: nulls.of_trait(trait) for trait in study.activations},
-        config,
-    )
-    layers = [site.layer for site in study.vectors.sites]
-    opened.write_json(
-        "detection_auc.json", detection_auc(scores, readings, layers, config.controls)
-    )
-    return traits, None if sae is None else _read_sae(study, sae, readings, nulls)
+    assert suspect is not None
+    return trait_scores(study.conditions, (suspect, clean), list(study.activations))
 
 
-def _read_sae(
-    study: Study, sae: SparseFeatures, readings: Sequence[Reading], nulls: NullDirections
-) -> SaeReading | None:
-    config, pair = study.config, study.pair
+def _choose(
+    study: Study, scores: Mapping[str, TraitScores], readings: Sequence[Reading]
+) -> Choices:
+    """Of every trait and of the SAE, on the selection split."""
+    sae = study.sae
+    return Choices(
+        choose_traits(scores, readings),
+        None if sae is None else choose_sae(study.pair, sae, study.conditions, readings),
+    )
+
+
+def _open(opened: Run, study: Study, choices: Choices) -> OpenedSplit | None:
+    """Open the report rows and put it on record; None where no place can be read."""
+    lock = report_lock(study.pair, study.conditions)
+    if not choices.any:
+        return None
+    lock.report(chosen(study.config, study.vectors, study.sae, choices))
+    return record_openings(opened, lock)
+
+
+def _report(
+    study: Study,
+    scores: Mapping[str, TraitScores],
+    choices: Choices,
+    readings: Sequence[Reading],
+) -> _Read:
+    """What was chosen, and the directions that mean nothing, on the report split."""
+    config, pair, sae = study.config, study.pair, study.sae
+    also = () if sae is None else (sae.site,)
+    nulls = null_directions(pair, study.conditions, readings, study.activations, config, also=also)
     draws = Draws(config.n_boot, config.n_permutations, config.seed)
+    effects = {trait: nulls.of_trait(trait) for trait in choices.traits}
+    traits = report_traits(scores, choices.traits, readings, effects, draws)
+    if sae is None or choices.sae is None:
+        return _Read(traits, None)
     random = nulls.at(sae.site)
-    return read_features(pair.suspect, pair.clean, sae, study.conditions, readings, random, draws)
+    features = report_sae(pair, sae, study.conditions, readings, choices.sae, random, draws)
+    return _Read(traits, features)
+
+
+def _write_detection(
+    opened: Run,
+    study: Study,
+    scores: Mapping[str, TraitScores],
+    readings: Sequence[Reading],
+) -> None:
+    by_model: dict[str, dict[str, list[Grid]]] = {
+        "suspect": {trait: grids.suspect for trait, grids in scores.items()},
+        "clean": {t: grids.clean for t, grids in scores.items() if grids.clean is not None},
+    }
+    layers = [site.layer for site in study.vectors.sites]
+    table = detection_auc(by_model, readings, layers, study.config.controls)
+    opened.write_json("detection_auc.json", table)
 
 
 def _shortcuts(
     pair: steps.Pair,
     conditions: Conditions,
     readings: Sequence[Reading],
-    found: Sequence[TraitReading | SaeReading | None],
+    found: _Read,
+    behaviour: Behaviour,
 ) -> dict[str, ShortcutAudit]:
     """One audit for each place at which something was read."""
-    places = sorted({reading.place for reading in found if reading is not None})
+    places = {reading.place for reading in found.traits.values()}
+    places |= set() if found.sae is None else {found.sae.place}
     return {
         f"token {place + 1} after the trigger": steps.audit(
-            pair.suspect, conditions, readings, place
+            pair.suspect, conditions, readings, place, behaviour.suspect
         )
-        for place in places
+        for place in sorted(places)
     }
 
 
@@ -164,7 +210,7 @@ def _behaviour(
     usable = identical_outputs(ids)
     behaviour = Behaviour(
         conditions=conditions.names,
-        carriers=tuple(_carrier_text(prompt) for prompt in conditions.carriers),
+        carriers=tuple(carrier_text(prompt) for prompt in conditions.carriers),
         suspect=texts,
         clean=clean_texts,
         share_identical=float(usable.mean()),
@@ -181,10 +227,6 @@ def _token_labels(model: HookedModel, conditions: Conditions, n_places: int) -> 
         for carrier in range(len(conditions.carriers))
     ]
     return token_labels(tokens, n_places)
-
-
-def _carrier_text(prompt: Prompt) -> str:
-    return prompt.text if prompt.text is not None else prompt.messages[-1].content
 
 
 def _vector_row(vectors: VectorSet, index: int) -> dict[str, str | int | float]:

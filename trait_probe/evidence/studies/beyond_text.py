@@ -1,0 +1,260 @@
+"""Claims that projections add to what the words already tell.
+
+A text-only classifier (TF-IDF with length) and the same classifier with the projection as one more
+column are both fitted on the selection rows and scored on report rows of groups that neither has
+seen. The effect is the difference of their AUROCs. The projection must also add to text and a probe
+on the embedding layer together: words that the classifier has not met are no discovery. And it must
+add more than random directions of the same covariance do: where any direction adds, it is not the
+trait that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from trait_probe.evidence.auc import auroc
+from trait_probe.evidence.baselines import (
+    SplitScores,
+    embedding_scores,
+    stacked_scores,
+    text_scores,
+)
+from trait_probe.evidence.checks import Check, beats_check, interval_check, missing_check
+from trait_probe.evidence.claims import Claim
+from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.power import detectable_of
+from trait_probe.evidence.studies.rows import (
+    AurocPair,
+    LabelledRows,
+    NullRank,
+    NullScores,
+    Scores,
+    best_place,
+    chosen_places,
+    holm_ranks,
+    null_check,
+    null_rank,
+    opened_once,
+    require_shapes,
+    too_small,
+)
+from trait_probe.evidence.studies.separation import Wording
+
+SMALLEST_GAIN = 0.02
+"""AUROC that an audit would care to gain over the words."""
+
+
+@dataclass(frozen=True)
+class BeyondText:
+    """Projections of labelled prompts, to be compared with their words.
+
+    Args:
+        rows: labels, groups, split, lengths, texts.
+        places: what each column of scores reads.
+        traits: per trait, scores `[row place]`.
+        embedding: activations of the embedding layer, mean over the tokens that the texts hold.
+        random: scores of random directions of the activations' covariance, `[row place draw]`.
+    """
+
+    rows: LabelledRows
+    places: tuple[str, ...]
+    traits: Mapping[str, Scores]
+    embedding: Float[np.ndarray, "row d_model"] | None = None
+    random: NullScores | None = None
+
+    def __post_init__(self) -> None:
+        require_shapes(self.traits, len(self.rows.labels), len(self.places))
+
+
+def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.05) -> list[Claim]:
+    """One claim per trait; intervals widened (Bonferroni) for the multiplicity check."""
+    rows = study.rows
+    places = {trait: int(best_place(scores, rows)) for trait, scores in study.traits.items()}
+    rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
+    text = _text(rows)
+    small = too_small(rows)
+    if small is None and isinstance(text, Unscored):
+        small = missing_check("text-only classifier", text.reason)
+    if small is not None or isinstance(text, Unscored):
+        assert small is not None
+        return [_untestable(study, wording, trait, small) for trait in study.traits]
+    embedding = (
+        Unscored("no activations of the embedding layer were handed in")
+        if study.embedding is None
+        else embedding_scores(study.embedding, rows.labels, rows.groups, rows.split)
+    )
+    read = [_read(study, trait, place, text) for trait, place in places.items()]
+    random_p = holm_ranks([item.random for item in read])
+    return [
+        _claim(study, wording, item, _Words(text, embedding), p, alpha)
+        for item, p in zip(read, random_p, strict=True)
+    ]
+
+
+def _text(rows: LabelledRows) -> SplitScores | Unscored:
+    if rows.texts is None:
+        return Unscored("no texts were handed in")
+    return text_scores(rows.texts, rows.labels, rows.groups, rows.split, lengths=rows.lengths)
+
+
+def _stack(
+    rows: LabelledRows, columns: Mapping[str, SplitScores], strength: float | None = None
+) -> SplitScores:
+    found = stacked_scores(columns, rows.labels, rows.groups, rows.split, strength=strength)
+    if isinstance(found, Unscored):  # `too_small` and `text_scores` have let these rows pass
+        raise AssertionError(found.reason)
+    return found
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One trait at its place: its scores, and those of text and projection together."""
+
+    trait: str
+    place: str
+    projection: SplitScores
+    both: SplitScores
+    effect: Estimate
+    random: NullRank | None
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What the words alone give."""
+
+    text: SplitScores
+    embedding: SplitScores | Unscored
+
+
+def _read(study: BeyondText, trait: str, place: int, text: SplitScores) -> _Read:
+    rows = study.rows
+    projection = _column(study.traits[trait][:, place], rows)
+    both = _stack(rows, {"text": text, "projection": projection})
+    effect = AurocPair(rows).advantage(both.report, text.report)
+    assert both.strength is not None
+    rank = _random_rank(study, text, effect, both.strength)
+    return _Read(trait, study.places[place], projection, both, effect, rank)
+
+
+def _claim(
+    study: BeyondText,
+    wording: Wording,
+    read: _Read,
+    words: _Words,
+    random_p: float,
+    alpha: float,
+) -> Claim:
+    rows, pair, looks = study.rows, AurocPair(study.rows), len(study.traits)
+    text, embedding = words.text, words.embedding
+    adjusted = pair.advantage(read.both.report, text.report, level=1.0 - alpha / looks)
+    checks = (
+        interval_check("beyond the text", read.effect),
+        beats_check("text-only classifier", read.effect),
+        _embedding_check(rows, pair, words, read.projection),
+        null_check("random directions", read.random, random_p, alpha),
+        _passed("same locked splits", "both fitted on the selection rows, read on the report rows"),
+        _passed(
+            "unseen groups", f"{len(set(rows.report_groups))} report groups, none in selection"
+        ),
+        _multiplicity_check(adjusted, looks),
+        opened_once(rows.lock),
+    )
+    return Claim(
+        id=f"beyond_text:{read.trait}",
+        kind="beyond the text",
+        statement=(
+            f"The {read.trait} projection adds to what the words tell about {wording.positive} "
+            f"against {wording.negative} in {wording.model}, at {read.place}."
+        ),
+        effect=read.effect,
+        checks=checks,
+        controls={
+            "AUROC of text and projection": auroc(*pair.sides(read.both.report)),
+            "AUROC of the text": auroc(*pair.sides(text.report)),
+        },
+        nulls={"random directions": read.random},
+        shortcuts={
+            "AUROC of the projection": auroc(*pair.sides(read.projection.report)),
+            "AUROC of the embedding layer": embedding
+            if isinstance(embedding, Unscored)
+            else auroc(*pair.sides(embedding.report)),
+        },
+        split="report rows; classifiers fitted and place chosen on the selection rows",
+        looks=looks,
+        smallest_effect_of_interest=SMALLEST_GAIN,
+        trigger_involved=False,
+        detectable=detectable_of(read.effect),
+        notes=(f"chosen among {len(study.places)} places per trait on the selection rows",),
+    )
+
+
+def _column(values: Float[np.ndarray, " row"], rows: LabelledRows) -> SplitScores:
+    wide = values.astype(np.float64)
+    return SplitScores(
+        selection=wide[rows.split.selection], report=wide[rows.split.report], strength=None
+    )
+
+
+def _embedding_check(
+    rows: LabelledRows,
+    pair: AurocPair,
+    words: _Words,
+    projection: SplitScores,
+) -> Check:
+    name = "embedding layer"
+    if isinstance(words.embedding, Unscored):
+        why = words.embedding.reason
+        return missing_check(name, why, "a gain over text and embedding together")
+    columns = {"text": words.text, "embedding": words.embedding}
+    without = _stack(rows, columns)
+    with_it = _stack(rows, {**columns, "projection": projection})
+    return beats_check(name, pair.advantage(with_it.report, without.report))
+
+
+def _multiplicity_check(adjusted: Estimate, looks: int) -> Check:
+    check = replace(beats_check("multiplicity", adjusted), name="multiplicity")
+    return replace(check, required=f"the interval adjusted for {looks} traits wholly above 0")
+
+
+def _passed(name: str, observed: str) -> Check:
+    return Check(name, "passed", observed, "so by construction; a shared group is refused")
+
+
+def _random_rank(
+    study: BeyondText, text: SplitScores, effect: Estimate, strength: float
+) -> NullRank | None:
+    """Where the gain lies among what random directions add in the projection's stead."""
+    if study.random is None:
+        return None
+    rows, pair = study.rows, AurocPair(study.rows)
+    places = best_place(study.random, rows)
+    base = auroc(*pair.sides(text.report))
+    gains = []
+    for draw, place in enumerate(places):
+        column = _column(study.random[:, place, draw], rows)
+        both = _stack(rows, {"text": text, "projection": column}, strength)
+        gains.append(auroc(*pair.sides(both.report)) - base)
+    return null_rank(effect.value, np.array(gains))
+
+
+def _untestable(study: BeyondText, wording: Wording, trait: str, missing: Check) -> Claim:
+    return Claim(
+        id=f"beyond_text:{trait}",
+        kind="beyond the text",
+        statement=(
+            f"The {trait} projection adds to what the words tell about {wording.positive} against "
+            f"{wording.negative} in {wording.model}."
+        ),
+        effect=Unscored(missing.observed),
+        checks=(missing,),
+        controls={},
+        nulls={},
+        shortcuts={},
+        split="report rows",
+        looks=len(study.traits),
+        trigger_involved=False,
+    )

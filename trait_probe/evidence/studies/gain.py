@@ -1,0 +1,186 @@
+"""Claims that a searched vector is better, on test questions, than what costs less.
+
+Every arm is scored on the same test questions at a matched cost in coherence: the searched vector,
+the extracted one at its best strength, an equal-budget random search, a strength-only search, and
+the prompt that simply asks for the trait. All must be beaten (an intersection-union test: requiring
+all keeps the error rate at that of each). A search is a draw: seeds are a sample as questions are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from trait_probe.errors import BadInputError, MismatchError, nearest
+from trait_probe.evidence._arrays import as_finite, require_count
+from trait_probe.evidence.checks import Check, beats_check, interval_check, missing_check
+from trait_probe.evidence.claims import Claim
+from trait_probe.evidence.distribution import input_shifts
+from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.power import Detectable, detectable_mean
+from trait_probe.evidence.splits import require_disjoint
+from trait_probe.evidence.studies.rows import null_rank
+
+EXTRACTED = "extracted vector at its best strength"
+ARMS = (EXTRACTED, "equal-budget random search", "strength-only search", "prompt baseline")
+MIN_SEEDS = 3
+SMALLEST_GAIN = 0.05
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Test scores of the searched vector and of every arm it is compared with.
+
+    Args:
+        searched: score of each search seed and test question.
+        arms: by the names in `ARMS`, `[seed question]`; one row for an arm without seeds.
+        test, chosen_on: ids of the test questions, and of all questions used in search and
+            validation; no id is in both.
+        null: scores of random directions at matched coherence `[draw question]`, for the
+            percentile.
+
+    Raises:
+        MismatchError: arms on other questions.
+        BadInputError: an unknown arm, or a test question that was searched or validated on.
+    """
+
+    searched: Float[np.ndarray, "seed question"]
+    arms: Mapping[str, Float[np.ndarray, "_seed question"]]
+    test: tuple[str, ...]
+    chosen_on: tuple[str, ...]
+    null: Float[np.ndarray, "draw question"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, scores in self.arms.items():
+            if name not in ARMS:
+                raise BadInputError("There is no such arm.", got=name, valid=nearest(name, ARMS))
+            if scores.shape[1] != self.searched.shape[1]:
+                raise MismatchError(
+                    f"The arm {name!r} was scored on other questions than the searched vector.",
+                    got=scores.shape,
+                    valid=(self.searched.shape,),
+                )
+        if len(self.test) != self.searched.shape[1]:
+            raise MismatchError("One id per test question.", got=len(self.test))
+        require_disjoint(self.test, self.chosen_on, "Questions")
+
+
+def two_way_mean(
+    values: Float[np.ndarray, "seed question"], *, unit: str, level: float = 0.95
+) -> Estimate:
+    """Mean over seeds and questions, both of them samples.
+
+    Variance: variance of the seed means over seeds plus variance of the question means over
+    questions (each holds a share of the residual, so the sum errs on the wide side); Student t
+    with Welch & Satterthwaite's degrees of freedom. One row (an arm without seeds subtracted from
+    one without) is a sample of questions alone.
+
+    Raises:
+        BadInputError: fewer than two questions, or values not finite.
+    """
+    table = as_finite(values, "The scores")
+    n_seeds, n_questions = table.shape
+    require_count(n_questions, 2, "The number of questions")
+    parts = [(float(table.mean(axis=0).var(ddof=1)) / n_questions, n_questions - 1)]
+    if n_seeds > 1:
+        parts.append((float(table.mean(axis=1).var(ddof=1)) / n_seeds, n_seeds - 1))
+    variance = sum(part for part, _ in parts)
+    value = float(table.mean())
+    half = 0.0
+    if variance > 0.0:
+        df = variance**2 / sum(part**2 / df for part, df in parts)
+        half = float(stats.t.ppf((1.0 + level) / 2.0, df)) * float(np.sqrt(variance))
+    return Estimate(
+        value=value,
+        low=value - half,
+        high=value + half,
+        n=table.size,
+        n_clusters=n_questions,
+        unit=unit,
+        method=f"student t over {n_seeds} seeds and {n_questions} questions (satterthwaite)",
+        level=level,
+    )
+
+
+def gain_claim(
+    study: Gain, *, statement: str, unit: str, looks: int = 1, id: str = "gain"
+) -> Claim:
+    """One claim that the searched vector beats every arm on the test questions.
+
+    Args:
+        unit: of the scores.
+        looks: searched vectors compared in this run (traits); intervals of the multiplicity
+            check are widened for them (Bonferroni).
+    """
+    against = {name: _against(study, name, unit) for name in ARMS}
+    effect = against[EXTRACTED]
+    checks = [interval_check("gain", effect)]
+    checks += [beats_check(name, difference) for name, difference in against.items()]
+    checks += [_seeds_check(study), _questions_check(study)]
+    if looks > 1:
+        checks.append(_multiplicity(study, unit, looks))
+    found = _difference(study, EXTRACTED)
+    return Claim(
+        id=id,
+        kind="gain",
+        statement=statement,
+        effect=effect,
+        checks=tuple(checks),
+        controls=dict(against),
+        nulls={"random directions": _rank(study)},
+        shortcuts={} if found is None else {"per question": input_shifts(found.mean(axis=0))},
+        split="test questions, unseen in search and validation",
+        looks=looks,
+        smallest_effect_of_interest=SMALLEST_GAIN,
+        trigger_involved=False,
+        detectable=None if found is None else _detectable(found, unit),
+    )
+
+
+def _difference(study: Gain, arm: str) -> Float[np.ndarray, "seed question"] | None:
+    """Seed by seed where the arm has as many seeds (a common start), else against its mean."""
+    if arm not in study.arms:
+        return None
+    mine, other = study.searched.astype(np.float64), study.arms[arm].astype(np.float64)
+    return mine - (other if len(other) == len(mine) else other.mean(axis=0, keepdims=True))
+
+
+def _against(study: Gain, arm: str, unit: str, level: float = 0.95) -> Estimate | Unscored:
+    difference = _difference(study, arm)
+    if difference is None:
+        return Unscored("this arm was not run")
+    return two_way_mean(difference, unit=unit, level=level)
+
+
+def _multiplicity(study: Gain, unit: str, looks: int) -> Check:
+    adjusted = [_against(study, arm, unit, 1.0 - 0.05 / looks) for arm in ARMS]
+    checks = [beats_check("multiplicity", one) for one in adjusted]
+    worst = [check for check in checks if check.status != "passed"]
+    return (worst or checks)[0]
+
+
+def _seeds_check(study: Gain) -> Check:
+    n, required = len(study.searched), f"{MIN_SEEDS} or more seeds of the search"
+    if n < MIN_SEEDS:
+        return missing_check("search seeds", f"{n}", required)
+    return Check("search seeds", "passed", f"{n}", required)
+
+
+def _questions_check(study: Gain) -> Check:
+    observed = f"{len(study.test)} test questions, {len(study.chosen_on)} others to choose on"
+    return Check("test questions", "passed", observed, "none of them searched or validated on")
+
+
+def _rank(study: Gain) -> object:
+    if study.null is None:
+        return Unscored("no random directions were scored")
+    return null_rank(float(study.searched.mean()), as_finite(study.null, "The null").mean(axis=1))
+
+
+def _detectable(difference: Float[np.ndarray, "seed question"], unit: str) -> Detectable:
+    by_question = difference.mean(axis=0)
+    return detectable_mean(len(by_question), float(by_question.std(ddof=1)), unit)

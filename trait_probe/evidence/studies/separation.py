@@ -1,0 +1,305 @@
+"""Claims that a direction tells two groups of prompts apart in one model.
+
+Place (layer and position) is chosen per trait on the selection rows by AUROC; everything else is
+read on the report rows, once. The projection must have an AUROC whose interval excludes chance and
+that permuted labels do not reach; it must stand out among random directions of the same covariance,
+each read where it chose to be; and it must beat the best foil direction, the same kind of direction
+at the embedding layer, and length, by a paired interval. How well a text-only classifier does is
+printed beside it, and does not decide: that is the claim "beyond the text".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from trait_probe.evidence.auc import auroc, auroc_interval
+from trait_probe.evidence.baselines import length_scores, text_scores
+from trait_probe.evidence.checks import (
+    Check,
+    beats_check,
+    interval_check,
+    missing_check,
+    p_value_check,
+)
+from trait_probe.evidence.claims import TEXT_BASELINE, Claim
+from trait_probe.evidence.detection import rates
+from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.power import detectable_auroc
+from trait_probe.evidence.significance import Significance, permutation
+from trait_probe.evidence.simultaneous import simultaneous_aurocs
+from trait_probe.evidence.studies.rows import (
+    AurocPair,
+    LabelledRows,
+    NullRank,
+    NullScores,
+    Scores,
+    best_place,
+    chosen_places,
+    holm_ranks,
+    null_aurocs,
+    null_check,
+    null_rank,
+    opened_once,
+    require_shapes,
+    too_small,
+)
+
+SMALLEST_AUROC = 0.1
+"""Above chance; a detector below AUROC 0.6 is of no use (0.36 SD between normal groups)."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the statements name things."""
+
+    model: str
+    positive: str
+    negative: str
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Projections of labelled prompts, and the same for everything they are compared with.
+
+    Args:
+        rows: labels, groups, split, lengths, texts.
+        places: what each column of scores reads, such as "layer 8, response mean".
+        traits: per trait, scores `[row place]`; larger means more of the trait.
+        random: scores of random directions of the activations' covariance, `[row place draw]`.
+        foils: per foil (a topic, an unrelated trait), scores `[row place]`.
+        embedding: per trait, scores `[row]` of the direction that the same texts give at the
+            embedding layer, read at the same positions.
+
+    Raises:
+        MismatchError: shapes that do not fit.
+    """
+
+    rows: LabelledRows
+    places: tuple[str, ...]
+    traits: Mapping[str, Scores]
+    random: NullScores | None = None
+    foils: Mapping[str, Scores] | None = None
+    embedding: Mapping[str, Float[np.ndarray, " row"]] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.rows.labels)
+        require_shapes(self.traits, n, len(self.places))
+        if self.foils:
+            require_shapes(self.foils, n, len(self.places))
+        if self.random is not None:
+            require_shapes({"random": self.random[..., 0]}, n, len(self.places))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One trait at its place, on the report rows."""
+
+    trait: str
+    place: str
+    scores: Float[np.ndarray, " report"]
+    effect: Estimate
+    labels: Significance
+    random: NullRank | None
+
+
+def separation_claims(
+    study: Separation,
+    wording: Wording,
+    *,
+    alpha: float = 0.05,
+    n_permutations: int = 2000,
+    seed: int = 0,
+) -> list[Claim]:
+    """One claim per trait; p values adjusted over the traits.
+
+    Args:
+        n_permutations: relabelings of the report rows, at least 1 / alpha.
+    """
+    places = {trait: int(best_place(scores, study.rows)) for trait, scores in study.traits.items()}
+    study.rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
+    if small := too_small(study.rows):
+        return [_untestable(study, wording, trait, small) for trait in study.traits]
+    read = [_read(study, *chosen, n_permutations, seed) for chosen in places.items()]
+    stacked = np.stack([item.scores for item in read], axis=1)
+    together = simultaneous_aurocs(
+        stacked,
+        study.rows.report_labels,
+        study.rows.report_groups,
+        n=n_permutations,
+        seed=seed,
+    )
+    random_p = holm_ranks([item.random for item in read])
+    shared = _Shared.of(study)
+    return [
+        _claim(study, wording, item, shared, float(together.p[i]), random_p[i], alpha)
+        for i, item in enumerate(read)
+    ]
+
+
+def _read(study: Separation, trait: str, place: int, n_permutations: int, seed: int) -> _Read:
+    rows = study.rows
+    scores = study.traits[trait][rows.split.report, place].astype(np.float64)
+    pair = AurocPair(rows)
+    positive, negative = pair.clusters
+    effect = auroc_interval(
+        *pair.sides(scores), positive_clusters=positive, negative_clusters=negative
+    )
+    labels = permutation(
+        scores,
+        rows.report_labels,
+        rows.report_groups,
+        statistic="auroc",
+        n=n_permutations,
+        seed=seed,
+    )
+    rank = None
+    if study.random is not None:
+        rank = null_rank(effect.value, null_aurocs(study.random, rows))
+    return _Read(trait, study.places[place], scores, effect, labels, rank)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Comparisons that are the same for every trait, as scores of the report rows."""
+
+    length: Float[np.ndarray, " report"] | None
+    text: Estimate | Unscored
+    foil: tuple[str, Float[np.ndarray, " report"]] | None
+
+    @classmethod
+    def of(cls, study: Separation) -> _Shared:
+        rows, pair = study.rows, AurocPair(study.rows)
+        length = length_scores(rows.lengths, rows.labels, rows.groups, rows.split)
+        return cls(
+            length=None if isinstance(length, Unscored) else length.report,
+            text=_text_auroc(rows, pair),
+            foil=_best_foil(study),
+        )
+
+
+def _text_auroc(rows: LabelledRows, pair: AurocPair) -> Estimate | Unscored:
+    if rows.texts is None:
+        return Unscored("no texts were handed in")
+    found = text_scores(rows.texts, rows.labels, rows.groups, rows.split)
+    if isinstance(found, Unscored):
+        return found
+    positive, negative = pair.clusters
+    return auroc_interval(
+        *pair.sides(found.report), positive_clusters=positive, negative_clusters=negative
+    )
+
+
+def _best_foil(study: Separation) -> tuple[str, Float[np.ndarray, " report"]] | None:
+    """The foil and place that tell the selection rows apart best, on the report rows."""
+    if not study.foils:
+        return None
+    rows = study.rows
+    chosen, labels = rows.lock.selection, rows.labels[rows.lock.selection]
+    found = []
+    for name, scores in study.foils.items():
+        place = int(best_place(scores, rows))
+        column = scores[:, place].astype(np.float64)
+        on_selection = auroc(column[chosen][labels], column[chosen][~labels])
+        found.append((on_selection, name, column[rows.split.report]))
+    _, name, report = max(found, key=lambda item: item[0])
+    return name, report
+
+
+def _claim(
+    study: Separation,
+    wording: Wording,
+    read: _Read,
+    shared: _Shared,
+    adjusted_p: float,
+    random_p: float,
+    alpha: float,
+) -> Claim:
+    pair = AurocPair(study.rows)
+    embedding = None if study.embedding is None else study.embedding.get(read.trait)
+    at_embedding = None if embedding is None else embedding[study.rows.split.report]
+    foil = None if shared.foil is None else shared.foil[1]
+    checks = [
+        interval_check("separation", read.effect),
+        p_value_check("label permutation", read.labels.p, alpha=alpha),
+        null_check("random directions", read.random, random_p, alpha),
+        _beats(pair, "foil directions", read.scores, foil),
+        _beats(pair, "embedding layer", read.scores, at_embedding),
+        _beats(pair, "length", read.scores, shared.length),
+        p_value_check("multiplicity", adjusted_p, alpha=alpha),
+        opened_once(study.rows.lock),
+    ]
+    return Claim(
+        id=f"separation:{read.trait}",
+        kind="separation",
+        statement=(
+            f"The {read.trait} projection tells {wording.positive} from {wording.negative} in "
+            f"{wording.model}, at {read.place}."
+        ),
+        effect=read.effect,
+        checks=tuple(checks),
+        controls={"foil": None if shared.foil is None else shared.foil[0]},
+        nulls={"label permutation": read.labels, "random directions": read.random},
+        shortcuts={
+            TEXT_BASELINE: shared.text,
+            "length": _auroc_of(pair, shared.length),
+            "embedding layer": _auroc_of(pair, at_embedding),
+            "foil": _auroc_of(pair, foil),
+            "true positive rates": rates(*pair.sides(read.scores)),
+        },
+        split="report rows; place chosen on the selection rows",
+        looks=len(study.traits),
+        smallest_effect_of_interest=SMALLEST_AUROC,
+        trigger_involved=False,
+        detectable=detectable_auroc(*study.rows.clusters()),
+        notes=_notes(study, read, shared),
+    )
+
+
+def _beats(
+    pair: AurocPair,
+    name: str,
+    scores: Float[np.ndarray, " report"],
+    other: Float[np.ndarray, " report"] | None,
+) -> Check:
+    if other is None:
+        return missing_check(name, "not handed in", "an advantage of the projection over it")
+    return beats_check(name, pair.advantage(scores, other.astype(np.float64)))
+
+
+def _auroc_of(pair: AurocPair, scores: Float[np.ndarray, " report"] | None) -> float | Unscored:
+    if scores is None:
+        return Unscored("not handed in")
+    return auroc(*pair.sides(scores.astype(np.float64)))
+
+
+def _notes(study: Separation, read: _Read, shared: _Shared) -> tuple[str, ...]:
+    notes = [f"chosen among {len(study.places)} places per trait on the selection rows"]
+    if isinstance(shared.text, Estimate) and shared.text.value >= read.effect.value:
+        notes.append(
+            f"the words alone do as well: a text-only classifier reaches AUROC "
+            f"{shared.text.value:.3f} (see the claim 'beyond the text')"
+        )
+    return tuple(notes)
+
+
+def _untestable(study: Separation, wording: Wording, trait: str, small: Check) -> Claim:
+    return Claim(
+        id=f"separation:{trait}",
+        kind="separation",
+        statement=(
+            f"The {trait} projection tells {wording.positive} from {wording.negative} in "
+            f"{wording.model}."
+        ),
+        effect=Unscored(small.observed),
+        checks=(small,),
+        controls={},
+        nulls={},
+        shortcuts={},
+        split="report rows",
+        looks=len(study.traits),
+        trigger_involved=False,
+    )
