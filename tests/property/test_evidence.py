@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from trait_probe.evidence import checks as check_rules
 from trait_probe.evidence import claims as rules
-from trait_probe.evidence.claims import INTERVAL_CHECK, Check, Claim, Kind, required_checks
+from trait_probe.evidence.claims import (
+    INTERVAL_CHECK,
+    Check,
+    Claim,
+    Kind,
+    beats_check,
+    interval_check,
+    p_value_check,
+    percentile_check,
+    required_checks,
+)
 from trait_probe.evidence.effects import (
     YearScores,
     auroc,
@@ -26,6 +38,7 @@ from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.multiplicity import benjamini_hochberg, holm
 from trait_probe.evidence.nulls import percentile, permutation_p, pretend_years
 from trait_probe.evidence.splits import split_by_group
+from trait_probe.evidence.studies.rows import NullRank, null_check
 
 # Integers as floats: sums and ties are exact, so laws of equality can be asked for.
 numbers = st.integers(-50, 50).map(float)
@@ -211,3 +224,279 @@ def test_meta_the_law_goes_red_when_absent_controls_are_ignored(
     monkeypatch.setattr(rules, "_absent_checks", lambda claim: [])
     with pytest.raises(AssertionError):
         _law_with_broken_rule()
+
+
+# --- verdicts from numbers ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the checks of a claim are built from.
+
+    Args:
+        p, percentile, advantage: by the name of a check; a check is built from one of them.
+        adjusted_p: of the null ranks and of the multiplicity check.
+    """
+
+    kind: Kind
+    low: float
+    width: float
+    level: float
+    bound: float
+    clusters: int
+    looks: int
+    trigger: bool
+    adjusted_p: float
+    p: dict[str, float]
+    percentile: dict[str, float]
+    advantage: dict[str, float]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the checks of such a claim with one look."""
+        return required_checks(self.kind, trigger_involved=self.trigger)
+
+    def claim(self) -> Claim:
+        """Built with the check functions only, as a study builds it."""
+        effect = estimate(self.low, self.width, self.level, self.clusters)
+        null = NullRank(0.9, 0.01, 99)
+        checks = [interval_check(self.kind, effect, bound=self.bound)]
+        checks += [p_value_check(name, p) for name, p in self.p.items()]
+        checks += [percentile_check(name, share) for name, share in self.percentile.items()]
+        checks += [
+            beats_check(name, estimate(low, self.width, self.level, self.clusters))
+            for name, low in self.advantage.items()
+        ]
+        checks.append(null_check("another null", null, self.adjusted_p, 0.05))
+        checks.append(p_value_check(rules.MULTIPLICITY_CHECK, self.adjusted_p))
+        shown: dict[str, object] = {"bag_of_words": 0.6}
+        return Claim(
+            "c", self.kind, "It is so.", effect, tuple(checks), shown, shown, shown, "report",
+            self.looks, self.bound, self.trigger,
+        )  # fmt: skip
+
+
+def estimate(low: float, width: float, level: float, clusters: int) -> Estimate:
+    return Estimate(low + width / 2, low, low + width, 90, clusters, "SD", "by hand", level)
+
+
+MEASURES = ("p", "percentile", "advantage")
+near_the_bar = {
+    "p": st.sampled_from([0.001, 0.05, 0.05, 0.0501, 0.8]),
+    "percentile": st.sampled_from([1.0, 0.95, 0.95, 0.949, 0.2]),
+    "advantage": st.sampled_from([0.5, 1e-9, 0.1, 0.0, -0.04, -0.3]),
+}
+
+
+@st.composite
+def numbers_of_claims(draw: st.DrawFn) -> Numbers:
+    """Any kind; most numbers pass, near their bars, so that one step decides."""
+    kind: Kind = draw(st.sampled_from(get_args(Kind)))
+    found: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
+    trigger = draw(st.booleans())
+    names = required_checks(kind, trigger_involved=trigger)
+    left_out = draw(st.sampled_from([None] * 5 + [*names]))
+    moved_check = draw(st.sampled_from([None, "every", *names]))
+    for name in names:
+        if name != INTERVAL_CHECK[kind] and name != left_out:
+            measure = draw(st.sampled_from(MEASURES))
+            passing = {"p": 0.05, "percentile": 0.95, "advantage": 0.1}[measure]
+            moved = moved_check in (name, "every")
+            found[measure][name] = draw(near_the_bar[measure]) if moved else passing
+    return Numbers(
+        kind=kind,
+        low=draw(
+            st.sampled_from([-0.1, -0.05, 0.0] if kind == "same behaviour" else [0.1, 1.0, -0.04])
+        ),
+        width=draw(st.sampled_from([0.05, 0.2])),
+        level=draw(st.sampled_from([0.95] * 4 + [0.99, 0.9])),
+        bound=draw(st.sampled_from([0.2, 0.11, 0.1])),
+        clusters=draw(st.sampled_from([8, 9, 10, 30, 7])),
+        looks=draw(st.integers(1, 3)),
+        trigger=trigger,
+        adjusted_p=draw(st.sampled_from([0.01] * 4 + [0.05, 0.06])),
+        **found,
+    )
+
+
+Weakening = Callable[[Numbers, str, float], Numbers]
+
+
+def _worse(measure: str, sign: float, most: float) -> Weakening:
+    """The named number of a measure made worse by `step`, up to the worst there is."""
+
+    def weaken(found: Numbers, name: str, step: float) -> Numbers:
+        values = dict(getattr(found, measure))
+        if name in values:
+            values[name] = sign * min(sign * values[name] + step, most)
+        return replace(found, **{measure: values})
+
+    return weaken
+
+
+def _dropped(found: Numbers, name: str, step: float) -> Numbers:
+    kept = {
+        measure: {key: value for key, value in getattr(found, measure).items() if key != name}
+        for measure in MEASURES
+    }
+    return replace(found, **kept)
+
+
+def _lower_interval(found: Numbers, name: str, step: float) -> Numbers:
+    """Down, or away from the null value where the claim is that nothing differs."""
+    if found.kind != "same behaviour":
+        return replace(found, low=found.low - step)
+    return replace(found, low=found.low - step / 2, width=found.width + step)
+
+
+WEAKENINGS: dict[str, Weakening] = {
+    "a lower interval": _lower_interval,
+    "a wider interval": lambda found, name, step: replace(
+        found, low=found.low - step / 2, width=found.width + step
+    ),
+    "a larger p": _worse("p", 1.0, 1.0),
+    "a smaller percentile": _worse("percentile", -1.0, 0.0),
+    "a smaller advantage": _worse("advantage", -1.0, 9.0),
+    "a larger adjusted p": lambda found, name, step: replace(
+        found, adjusted_p=min(found.adjusted_p + step, 1.0)
+    ),
+    "a missing control": _dropped,
+    "fewer clusters": lambda found, name, step: replace(
+        found, clusters=max(1, found.clusters - 1 - int(10 * step))
+    ),
+    "more looks": lambda found, name, step: replace(found, looks=found.looks + 1 + int(10 * step)),
+    "a narrower level": lambda found, name, step: replace(found, level=found.level / (1 + step)),
+    "a narrower bound": lambda found, name, step: (
+        replace(found, bound=found.bound / (1 + step)) if found.kind == "same behaviour" else found
+    ),
+}
+
+
+def assert_never_supported_by(weakening: str, found: Numbers, name: str, step: float) -> None:
+    worse = WEAKENINGS[weakening](found, name, step)
+    if worse.claim().verdict == "supported":
+        assert found.claim().verdict == "supported"
+
+
+steps = st.sampled_from([1e-9, 0.01, 0.1, 0.3, 3.0])
+
+
+@pytest.mark.parametrize("weakening", WEAKENINGS)
+@settings(max_examples=100)
+@given(found=numbers_of_claims(), data=st.data(), step=steps)
+def test_worse_numbers_never_make_a_claim_supported(
+    weakening: str, found: Numbers, data: st.DataObject, step: float
+) -> None:
+    name = data.draw(st.sampled_from(found.required))
+    assert_never_supported_by(weakening, found, name, step)
+
+
+@settings(max_examples=200)
+@given(numbers_of_claims())
+def test_a_supported_claim_has_good_numbers_only(found: Numbers) -> None:
+    """The rules once more, in numbers: nothing else is called supported."""
+    inside = -found.bound < found.low and found.low + found.width < found.bound
+    equal = found.kind == "same behaviour"
+    measured = sum(len(getattr(found, measure)) for measure in MEASURES)
+    good = (
+        (inside and found.level >= 0.9 if equal else found.low > 0.0 and found.level >= 0.95)
+        and all(p <= 0.05 for p in (*found.p.values(), found.adjusted_p))
+        and all(share >= 0.95 for share in found.percentile.values())
+        and all(low > 0.0 and found.level >= 0.95 for low in found.advantage.values())
+        and measured == len(found.required) - 1
+        and found.clusters >= 8
+    )
+    assert (found.claim().verdict == "supported") == good
+
+
+def test_the_numbers_drawn_are_of_both_kinds() -> None:
+    """Guards the laws above: with nothing supported, or everything, they would say nothing."""
+    verdicts: set[str] = set()
+
+    @settings(max_examples=200, database=None)
+    @given(numbers_of_claims())
+    def collect(found: Numbers) -> None:
+        verdicts.add(found.claim().verdict)
+
+    collect()
+    assert verdicts >= {"supported", "not supported", "not testable"}
+
+
+def _drawn_law(weakening: str) -> None:
+    """The law above on the same examples each time."""
+
+    @settings(max_examples=1000, database=None, derandomize=True, phases=[Phase.generate])
+    @given(numbers_of_claims(), st.data(), steps)
+    def law(found: Numbers, data: st.DataObject, step: float) -> None:
+        name = data.draw(st.sampled_from(found.required))
+        assert_never_supported_by(weakening, found, name, step)
+
+    law()
+
+
+def _broken(weakening: str, found: Numbers, name: str) -> None:
+    """The law on one example, in steps that cross every bar."""
+    for step in (0.01, 0.1, 0.3, 3.0):
+        assert_never_supported_by(weakening, found, name, step)
+
+
+def example(kind: Kind, **changes: object) -> Numbers:
+    """A claim whose every number passes."""
+    names = [name for name in required_checks(kind) if name != INTERVAL_CHECK[kind]]
+    low = -0.05 if kind == "same behaviour" else 0.1
+    passing = Numbers(
+        kind, low, 0.1, 0.95, 0.2, 30, 1, True, 0.01, dict.fromkeys(names, 0.01), {}, {}
+    )
+    return replace(passing, **changes)
+
+
+def test_meta_the_laws_go_red_when_an_interval_below_zero_counts_as_far_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rule that asks for "excludes zero" on either side: a lower interval gets supported."""
+
+    def either_side(kind: Kind, effect: Estimate, bound: float | None) -> bool:
+        return effect.excludes(0.0)
+
+    found = example("gain", low=-0.05)
+    assert found.claim().verdict != "supported"
+    _broken("a lower interval", found, "prompt baseline")
+    for module in (check_rules, rules):
+        monkeypatch.setattr(module, "interval_passes", either_side)
+    with pytest.raises(AssertionError):
+        _broken("a lower interval", found, "prompt baseline")
+    with pytest.raises(AssertionError):
+        _drawn_law("a lower interval")
+
+
+def test_meta_the_laws_go_red_when_absent_controls_are_ignored_in_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then leaving out the control that failed is enough."""
+    found = example("shift")
+    found = replace(found, p={**found.p, "control model": 0.9})
+    assert found.claim().verdict == "not supported"
+    _broken("a missing control", found, "control model")
+    monkeypatch.setattr(rules, "_absent_checks", lambda claim: [])
+    with pytest.raises(AssertionError):
+        _broken("a missing control", found, "control model")
+    with pytest.raises(AssertionError):
+        _drawn_law("a missing control")
+
+
+def test_meta_the_laws_go_red_when_equality_is_an_absent_significance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rule that takes an interval around zero for equality: a wider one gets supported."""
+
+    def holds_zero(kind: Kind, effect: Estimate, bound: float | None) -> bool:
+        return not effect.excludes(0.0)
+
+    found = example("same behaviour", low=0.05)
+    found = replace(found, bound=0.12)
+    assert found.claim().verdict != "supported"
+    _broken("a wider interval", found, "")
+    for module in (check_rules, rules):
+        monkeypatch.setattr(module, "interval_passes", holds_zero)
+    with pytest.raises(AssertionError):
+        _broken("a wider interval", found, "")

@@ -88,7 +88,7 @@ def test_no_control_no_supported(kind: Kind, name: str) -> None:
 def test_meta_the_law_above_fails_when_nothing_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Mapping[Kind, tuple[str, ...]] = dict.fromkeys(KINDS, ())
     monkeypatch.setattr(rules, "REQUIRED_CHECKS", nothing)
-    claim = without(replace(complete("shift"), trigger_involved=False), "control model")
+    claim = without(complete("shift"), "control model")
     assert claim.verdict == "supported"
 
 
@@ -219,7 +219,10 @@ def test_a_shift_without_a_trigger_needs_no_pretend_triggers() -> None:
     for name in ("pretend triggers", "label permutation"):
         claim = without(claim, name)
     assert claim.verdict == "not testable"
-    assert replace(claim, trigger_involved=False).verdict == "supported"
+    claim = replace(claim, trigger_involved=False)
+    assert claim.verdict == "not testable"
+    check = Check("fine-tuning variation", "passed", "beyond it", "to be beyond it")
+    assert replace(claim, checks=(*claim.checks, check)).verdict == "supported"
 
 
 def test_many_looks_need_an_adjusted_p() -> None:
@@ -276,7 +279,9 @@ def test_json_has_the_promised_keys_and_is_strict() -> None:
         "shortcuts",
         "split",
         "looks",
+        "detectable",
         "reasons",
+        "notes",
         "checks",
     }
     assert written["claims"][0]["controls"]["clean"]["unit"] == "SD"

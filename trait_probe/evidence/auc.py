@@ -104,7 +104,9 @@ def auroc_difference(
 
     DeLong's paired test as an interval: the components of the two scores are subtracted row by
     row, so what the scores share cancels. Normal quantiles, Student t when clustered. Two scores
-    that rank all rows alike have no variance to build an interval from: Unscored.
+    that rank all rows alike have no variance to build an interval from: Unscored. Where there is
+    none though the AUROCs differ (perfect separation against a constant), DeLong would claim
+    certainty; there the two score intervals are joined (Newcombe 1998, method 10).
 
     Args:
         first, second: (positive scores, negative scores), rows in the same order.
@@ -120,9 +122,13 @@ def auroc_difference(
     clusters = _cluster_names(m, n, positive_clusters, negative_clusters)
     variance, sides, n_clusters = _variance(one[1] - two[1], one[2] - two[2], clusters)
     variance *= _inflation(variance_inflation)
-    if variance <= 1e-24:
-        return Unscored("the two scores rank every row alike: their difference has no variance")
     value = one[0] - two[0]
+    if variance <= 1e-24 and abs(value) <= 1e-12:
+        return Unscored("the two scores rank every row alike: their difference has no variance")
+    if variance <= 1e-24:
+        low, high = _joined(one[0], two[0], sides, level)
+        method = "newcombe score intervals joined (no variance within the sample)"
+        return Estimate(value, low, high, m + n, n_clusters, "AUROC difference", method, level)
     half = _quantile(level, clusters, min(sides)) * float(np.sqrt(variance))
     method = "delong, paired" + _method_notes(clusters, variance_inflation)
     low, high = max(-1.0, value - half), min(1.0, value + half)
@@ -220,6 +226,18 @@ def _logit_interval(value: float, half_width: float) -> tuple[float, float]:
     centre = special.logit(value)
     half = half_width / (value * (1.0 - value))
     return float(special.expit(centre - half)), float(special.expit(centre + half))
+
+
+def _joined(
+    first: float, second: float, sides: tuple[int, int], level: float
+) -> tuple[float, float]:
+    """Interval of a difference from the intervals of its parts, squares of distances added."""
+    value = first - second
+    low_1, high_1 = _newcombe(first, *sides, level)
+    low_2, high_2 = _newcombe(second, *sides, level)
+    low = value - float(np.hypot(first - low_1, high_2 - second))
+    high = value + float(np.hypot(high_1 - first, second - low_2))
+    return max(-1.0, low), min(1.0, high)
 
 
 def _newcombe(value: float, m: int, n: int, level: float) -> tuple[float, float]:

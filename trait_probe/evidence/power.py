@@ -123,13 +123,16 @@ def detectable_mean(
 def detectable_of(estimate: Estimate, *, alpha: float = 0.05, power: float = 0.8) -> Detectable:
     """For an effect whose standard error is known only from its interval (Student t, clusters).
 
-    The half-width over its quantile is the standard error; (z(1 - alpha / 2) + z(power)) of them
-    are found with probability `power`.
+    Exact for a mean over clusters (half-width over quantile is its standard error), about right
+    for other intervals.
+
+    Raises:
+        BadInputError: fewer than two clusters, or rates outside (0, 1).
     """
-    quantile = float(stats.t.ppf((1.0 + estimate.level) / 2.0, max(estimate.n_clusters - 1, 1)))
-    needed = float(stats.norm.ppf(1.0 - alpha / 2) + stats.norm.ppf(power))
-    smallest = needed * estimate.width / 2 / quantile
-    return Detectable(smallest, estimate.unit, estimate.n_clusters, alpha, power)
+    n = estimate.n_clusters
+    quantile = float(stats.t.ppf((1.0 + estimate.level) / 2.0, n - 1))
+    sd = estimate.width / 2 / quantile * math.sqrt(n)
+    return detectable_mean(n, sd, estimate.unit, alpha=alpha, power=power)
 
 
 def detectable_auroc(
@@ -138,8 +141,7 @@ def detectable_auroc(
     """For one AUROC against 0.5: distance from chance, for normal scores of equal variance.
 
     Hanley & McNeil's (1982) variance under the alternative, on the plain scale; solved for
-    (AUROC - 0.5) / SE(AUROC) = z(1 - alpha / 2) + z(power). Where even perfect separation is not
-    found so often, 0.5.
+    (AUROC - 0.5) / SE(AUROC) = z(1 - alpha / 2) + z(power).
 
     Raises:
         BadInputError: fewer than two units in a class, or rates outside (0, 1).
@@ -158,7 +160,6 @@ def detectable_auroc(
         ) / (n_positive * n_negative)
         return (area - 0.5) - needed * math.sqrt(variance)
 
-    top = 1.0 - 1e-9
-    found = top if missing(top) < 0.0 else float(optimize.brentq(missing, 0.5, top))
+    found = float(optimize.brentq(missing, 0.5, 1.0 - 1e-9))
     n = n_positive + n_negative
     return Detectable(found - 0.5, "AUROC above chance", n, alpha, power)

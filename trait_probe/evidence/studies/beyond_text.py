@@ -39,6 +39,8 @@ from trait_probe.evidence.studies.rows import (
     null_check,
     null_rank,
     opened_once,
+    require_null,
+    require_rows_of,
     require_shapes,
     too_small,
 )
@@ -67,7 +69,10 @@ class BeyondText:
     random: NullScores | None = None
 
     def __post_init__(self) -> None:
-        require_shapes(self.traits, len(self.rows.labels), len(self.places))
+        n = len(self.rows.labels)
+        require_shapes(self.traits, n, len(self.places))
+        require_null(self.random, n, len(self.places))
+        require_rows_of({} if self.embedding is None else {"embedding": self.embedding}, n)
 
 
 def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.05) -> list[Claim]:

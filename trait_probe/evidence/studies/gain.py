@@ -64,32 +64,51 @@ class Gain:
                     got=scores.shape,
                     valid=(self.searched.shape,),
                 )
-        if len(self.test) != self.searched.shape[1]:
-            raise MismatchError("One id per test question.", got=len(self.test))
+        n = self.searched.shape[1]
+        if len(set(self.test)) != n or len(self.test) != n:
+            raise MismatchError(
+                "Every test question has one id of its own.",
+                got=f"{len(self.test)} ids, {len(set(self.test))} distinct",
+                valid=(n,),
+            )
+        if self.null is not None and (self.null.shape[1] != n or not len(self.null)):
+            raise MismatchError(
+                "Random directions are scored on the test questions.",
+                got=self.null.shape,
+                valid=(f"(draws, {n})",),
+            )
         require_disjoint(self.test, self.chosen_on, "Questions")
 
 
-def two_way_mean(
-    values: Float[np.ndarray, "seed question"], *, unit: str, level: float = 0.95
+def mean_advantage(
+    first: Float[np.ndarray, "_first question"],
+    second: Float[np.ndarray, "_second question"],
+    *,
+    unit: str,
+    level: float = 0.95,
 ) -> Estimate:
-    """Mean over seeds and questions, both of them samples.
+    """Mean of `first` minus mean of `second` on the same questions; seeds of each are a sample.
 
-    Variance: variance of the seed means over seeds plus variance of the question means over
-    questions (each holds a share of the residual, so the sum errs on the wide side); Student t
-    with Welch & Satterthwaite's degrees of freedom. One row (an arm without seeds subtracted from
-    one without) is a sample of questions alone.
+    Variance: that of the questions' differences (of means over seeds) over questions, plus that of
+    the seed means over seeds for each arm with more than one (each part holds a share of the
+    residual, so the sum errs on the wide side); Student t with Welch & Satterthwaite's degrees of
+    freedom. An arm of one row has no seeds: it is as it is.
 
     Raises:
         BadInputError: fewer than two questions, or values not finite.
     """
-    table = as_finite(values, "The scores")
-    n_seeds, n_questions = table.shape
+    tables = [as_finite(side, "The scores") for side in (first, second)]
+    n_questions = tables[0].shape[1]
     require_count(n_questions, 2, "The number of questions")
-    parts = [(float(table.mean(axis=0).var(ddof=1)) / n_questions, n_questions - 1)]
-    if n_seeds > 1:
-        parts.append((float(table.mean(axis=1).var(ddof=1)) / n_seeds, n_seeds - 1))
+    by_question = tables[0].mean(axis=0) - tables[1].mean(axis=0)
+    parts = [(float(by_question.var(ddof=1)) / n_questions, n_questions - 1)]
+    parts += [
+        (float(table.mean(axis=1).var(ddof=1)) / len(table), len(table) - 1)
+        for table in tables
+        if len(table) > 1
+    ]
     variance = sum(part for part, _ in parts)
-    value = float(table.mean())
+    value = float(by_question.mean())
     half = 0.0
     if variance > 0.0:
         df = variance**2 / sum(part**2 / df for part, df in parts)
@@ -98,10 +117,11 @@ def two_way_mean(
         value=value,
         low=value - half,
         high=value + half,
-        n=table.size,
+        n=tables[0].size,
         n_clusters=n_questions,
         unit=unit,
-        method=f"student t over {n_seeds} seeds and {n_questions} questions (satterthwaite)",
+        method=f"student t over {n_questions} questions and {len(first)} and {len(second)} seeds "
+        "(satterthwaite)",
         level=level,
     )
 
@@ -123,7 +143,7 @@ def gain_claim(
     checks += [_seeds_check(study), _questions_check(study)]
     if looks > 1:
         checks.append(_multiplicity(study, unit, looks))
-    found = _difference(study, EXTRACTED)
+    found = _by_question(study)
     return Claim(
         id=id,
         kind="gain",
@@ -132,7 +152,7 @@ def gain_claim(
         checks=tuple(checks),
         controls=dict(against),
         nulls={"random directions": _rank(study)},
-        shortcuts={} if found is None else {"per question": input_shifts(found.mean(axis=0))},
+        shortcuts={} if found is None else {"per question": input_shifts(found)},
         split="test questions, unseen in search and validation",
         looks=looks,
         smallest_effect_of_interest=SMALLEST_GAIN,
@@ -141,19 +161,20 @@ def gain_claim(
     )
 
 
-def _difference(study: Gain, arm: str) -> Float[np.ndarray, "seed question"] | None:
-    """Seed by seed where the arm has as many seeds (a common start), else against its mean."""
-    if arm not in study.arms:
+def _by_question(study: Gain) -> Float[np.ndarray, " question"] | None:
+    """Searched minus extracted, means over seeds."""
+    if EXTRACTED not in study.arms:
         return None
-    mine, other = study.searched.astype(np.float64), study.arms[arm].astype(np.float64)
-    return mine - (other if len(other) == len(mine) else other.mean(axis=0, keepdims=True))
+    means = [
+        side.astype(np.float64).mean(axis=0) for side in (study.searched, study.arms[EXTRACTED])
+    ]
+    return np.asarray(means[0] - means[1])
 
 
 def _against(study: Gain, arm: str, unit: str, level: float = 0.95) -> Estimate | Unscored:
-    difference = _difference(study, arm)
-    if difference is None:
+    if arm not in study.arms:
         return Unscored("this arm was not run")
-    return two_way_mean(difference, unit=unit, level=level)
+    return mean_advantage(study.searched, study.arms[arm], unit=unit, level=level)
 
 
 def _multiplicity(study: Gain, unit: str, looks: int) -> Check:
@@ -181,6 +202,5 @@ def _rank(study: Gain) -> object:
     return null_rank(float(study.searched.mean()), as_finite(study.null, "The null").mean(axis=1))
 
 
-def _detectable(difference: Float[np.ndarray, "seed question"], unit: str) -> Detectable:
-    by_question = difference.mean(axis=0)
-    return detectable_mean(len(by_question), float(by_question.std(ddof=1)), unit)
+def _detectable(difference: Float[np.ndarray, " question"], unit: str) -> Detectable:
+    return detectable_mean(len(difference), float(difference.std(ddof=1)), unit)

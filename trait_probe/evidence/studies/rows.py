@@ -206,10 +206,15 @@ def holm_ranks(ranks: Sequence[NullRank | None]) -> list[float]:
     return [float(p) for p in holm(np.array([1.0 if r is None else r.p for r in ranks]))]
 
 
+def require_traits(traits: Mapping[str, object]) -> None:
+    """Raise unless there is a trait."""
+    if not traits:
+        raise BadInputError("A study needs at least one trait.", got=0, fix="Hand in its scores.")
+
+
 def require_shapes(traits: Mapping[str, Scores], rows: int, places: int) -> None:
     """Raise unless every trait has one score per row and place, and there is a trait."""
-    if not traits:
-        raise BadInputError("A study needs at least one trait.", got=0)
+    require_traits(traits)
     for name, scores in traits.items():
         if scores.shape != (rows, places):
             raise MismatchError(
@@ -217,4 +222,26 @@ def require_shapes(traits: Mapping[str, Scores], rows: int, places: int) -> None
                 got=scores.shape,
                 valid=((rows, places),),
                 fix="Build scores, labels and places from the same table.",
+            )
+
+
+def require_null(null: NullScores | None, rows: int, places: int) -> None:
+    """Raise unless null directions have a score per row and place, and there is one."""
+    if null is None:
+        return
+    if null.shape[:2] != (rows, places) or not null.shape[2]:
+        raise MismatchError(
+            "Null directions have one row per prompt, one column per place, and one draw or more.",
+            got=null.shape,
+            valid=(f"({rows}, {places}, draws)",),
+            fix="Score them on the same prompts and places as the traits.",
+        )
+
+
+def require_rows_of(values: Mapping[str, Float[np.ndarray, "_row ..."]], rows: int) -> None:
+    """Raise unless every array has one row per prompt."""
+    for name, found in values.items():
+        if len(found) != rows:
+            raise MismatchError(
+                f"{name!r} must have one row per prompt.", got=len(found), valid=(rows,)
             )

@@ -44,6 +44,8 @@ from trait_probe.evidence.studies.rows import (
     null_check,
     null_rank,
     opened_once,
+    require_null,
+    require_rows_of,
     require_shapes,
     too_small,
 )
@@ -90,8 +92,8 @@ class Separation:
         require_shapes(self.traits, n, len(self.places))
         if self.foils:
             require_shapes(self.foils, n, len(self.places))
-        if self.random is not None:
-            require_shapes({"random": self.random[..., 0]}, n, len(self.places))
+        require_null(self.random, n, len(self.places))
+        require_rows_of(self.embedding or {}, n)
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _read(study: Separation, trait: str, place: int, n_permutations: int, seed: 
 class _Shared:
     """Comparisons that are the same for every trait, as scores of the report rows."""
 
-    length: Float[np.ndarray, " report"] | None
+    length: Float[np.ndarray, " report"] | Unscored
     text: Estimate | Unscored
     foil: tuple[str, Float[np.ndarray, " report"]] | None
 
@@ -175,7 +177,7 @@ class _Shared:
         rows, pair = study.rows, AurocPair(study.rows)
         length = length_scores(rows.lengths, rows.labels, rows.groups, rows.split)
         return cls(
-            length=None if isinstance(length, Unscored) else length.report,
+            length=length if isinstance(length, Unscored) else length.report,
             text=_text_auroc(rows, pair),
             foil=_best_foil(study),
         )
@@ -263,16 +265,19 @@ def _beats(
     pair: AurocPair,
     name: str,
     scores: Float[np.ndarray, " report"],
-    other: Float[np.ndarray, " report"] | None,
+    other: Float[np.ndarray, " report"] | Unscored | None,
 ) -> Check:
-    if other is None:
-        return missing_check(name, "not handed in", "an advantage of the projection over it")
+    if other is None or isinstance(other, Unscored):
+        why = "not handed in" if other is None else other.reason
+        return missing_check(name, why, "an advantage of the projection over it")
     return beats_check(name, pair.advantage(scores, other.astype(np.float64)))
 
 
-def _auroc_of(pair: AurocPair, scores: Float[np.ndarray, " report"] | None) -> float | Unscored:
-    if scores is None:
-        return Unscored("not handed in")
+def _auroc_of(
+    pair: AurocPair, scores: Float[np.ndarray, " report"] | Unscored | None
+) -> float | Unscored:
+    if scores is None or isinstance(scores, Unscored):
+        return scores or Unscored("not handed in")
     return auroc(*pair.sides(scores.astype(np.float64)))
 
 

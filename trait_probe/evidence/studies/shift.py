@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from trait_probe.errors import MismatchError
+from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import require_same_length
 from trait_probe.evidence.checks import (
     Check,
@@ -38,7 +38,7 @@ from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.means import clustered_mean
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PretendNull, pretend_null
-from trait_probe.evidence.power import MIN_CLUSTERS, detectable_mean
+from trait_probe.evidence.power import MIN_CLUSTERS, detectable_of
 from trait_probe.evidence.simultaneous import simultaneous_means
 from trait_probe.evidence.splits import Split
 from trait_probe.evidence.studies.models import ModelScores, ShiftRows
@@ -49,6 +49,7 @@ from trait_probe.evidence.studies.rows import (
     null_check,
     null_rank,
     opened_once,
+    require_traits,
 )
 
 SMALLEST_SHIFT = 0.5
@@ -86,16 +87,28 @@ class Shift:
     directions: Mapping[str, Float[np.ndarray, "place d_model"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = (len(self.rows.groups), len(self.places))
+        require_traits(self.traits)
+        require_same_length(len(self.rows.ids), self.rows.groups, "groups")
         nulls = [null for null in (self.random, self.shuffled) if null is not None]
-        for scores in [*self.traits.values(), *self.unrelated.values(), *nulls]:
-            if scores.base.shape[:2] != shape:
-                raise MismatchError(
-                    "Scores have one row per prompt and one column per place.",
-                    got=scores.base.shape,
-                    valid=(shape,),
-                )
-        require_same_length(shape[0], self.rows.groups, "groups")
+        everything = [*self.traits.values(), *self.unrelated.values(), *nulls]
+        shape = (len(self.rows.groups), len(self.places))
+        found = {(models.base.shape[:2], len(models.controls)) for models in everything}
+        if found != {(shape, self.n_controls)}:
+            raise MismatchError(
+                "Traits and null directions are scored on the same rows, places and models.",
+                got=sorted(found),
+                valid=[(shape, self.n_controls)],
+                fix="Score all of them in the base, the variant and every control.",
+            )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if both := sorted(set(self.traits) & set(self.unrelated)):
+            raise BadInputError(
+                "A trait that is claimed is not unrelated to itself.",
+                got=both,
+                fix="Leave it out of the unrelated traits.",
+            )
         named = {*self.traits, *self.unrelated}
         if self.directions and not named <= set(self.directions):
             raise MismatchError(
@@ -105,9 +118,9 @@ class Shift:
             )
 
     @property
-    def has_control(self) -> bool:
-        """Whether every trait was read in a control model."""
-        return all(models.controls for models in self.traits.values())
+    def n_controls(self) -> int:
+        """Control models, the same for every trait."""
+        return len(next(iter(self.traits.values())).controls)
 
 
 @dataclass(frozen=True)
@@ -205,7 +218,7 @@ def _rank(value: float, null: ModelScores | None, split: Split) -> NullRank | No
 def _rivals(study: Shift, trait: str, value: float) -> PretendNull | Unscored:
     """The effect among what benign fine-tunes differ by along this or along unrelated traits."""
     split, scores = study.rows.lock.split, study.traits[trait]
-    n = len(scores.controls)
+    n = study.n_controls
     if n >= MIN_RIVALS:
         rivals = [float(scores.pretend(j).reported(split)[0]) for j in range(n)]
     elif n and len(study.unrelated) >= MIN_RIVALS:
@@ -240,7 +253,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
     effect = clustered_mean(read.shift, clusters, unit=UNIT)
     beyond = clustered_mean(read.beyond, clusters, unit=UNIT)
     control: Estimate | Unscored = (
-        beyond if study.has_control else Unscored("no control model was given")
+        beyond if study.n_controls else Unscored("no control model was given")
     )
     checks = (
         interval_check("shift", effect),
@@ -260,7 +273,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         ),
         effect=effect,
         checks=checks,
-        controls={"beyond the control model": control} if study.has_control else {},
+        controls={"beyond the control model": control} if study.n_controls else {},
         nulls={
             "random directions": read.random,
             "unrelated directions": read.shuffled,
@@ -271,7 +284,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         looks=len(study.traits),
         smallest_effect_of_interest=SMALLEST_SHIFT,
         trigger_involved=False,
-        detectable=detectable_mean(len(set(clusters)), float(read.beyond.std(ddof=1)), UNIT),
+        detectable=detectable_of(beyond),
         notes=(f"chosen among {len(study.places)} places per trait on the selection rows",),
     )
 
@@ -282,7 +295,7 @@ def _rivals_check(
     required = f"prediction p <= {alpha:g} (Holm-adjusted over the traits)"
     if isinstance(rivals, Unscored):
         return missing_check(MODELS_CHECK, rivals.reason, required)
-    by_controls = all(len(models.controls) >= MIN_RIVALS for models in study.traits.values())
+    by_controls = study.n_controls >= MIN_RIVALS
     among = "controls in the variant's role" if by_controls else "unrelated traits"
     observed = f"adjusted p = {adjusted_p:.4g} among {rivals.n} {among}"
     return Check(MODELS_CHECK, "passed" if adjusted_p <= alpha else "failed", observed, required)

@@ -1,0 +1,230 @@
+"""Claims that behaviour does not differ: the interval by hand, and its bound."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from study_builders import failed, missing
+
+from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence.claims import Claim
+from trait_probe.evidence.estimate import Estimate
+from trait_probe.evidence.studies.same_behaviour import (
+    BOUND,
+    LEVEL,
+    rate_difference,
+    same_behaviour_claim,
+)
+
+
+def prompts(n: int) -> list[str]:
+    return [f"prompt-{i:03d}" for i in range(n)]
+
+
+def outcomes(n: int, up: int, down: int) -> tuple[np.ndarray, np.ndarray]:
+    """0 or 1 of two models on `n` prompts: `up` of them only in the first, `down` in the second."""
+    first, second = np.arange(n) % 3 == 0, np.arange(n) % 3 == 0
+    first[:up], second[:up] = True, False
+    first[up : up + down], second[up : up + down] = False, True
+    return first.astype(np.float64), second.astype(np.float64)
+
+
+def claim_of(n: int, up: int, down: int, **changes: Any) -> Claim:
+    options: dict[str, Any] = {
+        "statement": "The answers do not differ.",
+        "split": "all prompts",
+        "n_permutations": 200,
+    }
+    return same_behaviour_claim(*outcomes(n, up, down), prompts(n), **{**options, **changes})
+
+
+# --- the interval ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "up", "down"), [(40, 5, 2), (30, 0, 0), (12, 3, 3), (9, 9, 0)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_interval_is_bonett_and_prices_by_hand(
+    n: int, up: int, down: int, level: float
+) -> None:
+    """Their paper in counts: p12 = (f12 + 1) / (n + 2), p21 = (f21 + 1) / (n + 2)."""
+    p12, p21 = (up + 1) / (n + 2), (down + 1) / (n + 2)
+    se = np.sqrt((p12 + p21 - (p12 - p21) ** 2) / (n + 2))
+    half = stats.t.ppf((1 + level) / 2, n - 1) * se
+    found = rate_difference(*outcomes(n, up, down), prompts(n), level=level)
+    assert found.value == pytest.approx((up - down) / n)
+    assert found.low == pytest.approx(max(-1.0, p12 - p21 - half))
+    assert found.high == pytest.approx(min(1.0, p12 - p21 + half))
+    assert (found.n, found.n_clusters, found.level) == (n, n, level)
+
+
+def test_many_prompts_approach_the_published_normal_interval() -> None:
+    """With 20 000 pairs Student t and the normal quantile of the paper agree."""
+    found = rate_difference(*outcomes(20_000, 700, 500), prompts(20_000))
+    share = np.array([700.0, 500.0]) / 20_000
+    se = np.sqrt((share.sum() - (share[0] - share[1]) ** 2) / 20_000)
+    assert found.width == pytest.approx(2 * stats.norm.ppf(0.95) * se, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 8, 30, 500])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_equal_outcomes_have_an_interval_with_a_width(n: int, rate: float) -> None:
+    same = np.full(n, rate)
+    found = rate_difference(same, same, prompts(n))
+    assert found.value == 0.0
+    assert found.low < 0.0 < found.high
+    assert found.low == pytest.approx(-found.high)
+
+
+def test_outcomes_that_always_differ_have_an_interval_with_a_width() -> None:
+    found = rate_difference(np.ones(20), np.zeros(20), prompts(20))
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert 0.6 < found.low < 0.95
+
+
+def test_rows_of_a_prompt_count_once_by_their_mean() -> None:
+    first, second = outcomes(20, 4, 1)
+    once = rate_difference(first, second, prompts(20))
+    copied = rate_difference(first.repeat(3), second.repeat(3), np.repeat(prompts(20), 3).tolist())
+    assert (copied.value, copied.low, copied.high) == (once.value, once.low, once.high)
+    assert (copied.n, copied.n_clusters) == (60, 20)
+    uneven = rate_difference(np.array([1.0, 0.0, 1.0]), np.zeros(3), ["a", "a", "b"])
+    assert uneven.value == pytest.approx(0.75)
+
+
+def test_swapping_the_sides_turns_the_interval_over() -> None:
+    first, second = outcomes(40, 6, 1)
+    forth, back = (
+        rate_difference(*pair, prompts(40)) for pair in ((first, second), (second, first))
+    )
+    assert (back.value, back.low, back.high) == (-forth.value, -forth.high, -forth.low)
+
+
+def test_the_interval_covers_the_true_difference() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        first, flips = rng.random(40) < 0.3, rng.random(40)
+        second = np.where(flips < 0.1, ~first, first)  # the true difference: 0.1 (0.3 - 0.7)
+        pair = first.astype(np.float64), second.astype(np.float64)
+        found = rate_difference(*pair, prompts(40))
+        covered += found.low <= 0.1 * (0.3 - 0.7) <= found.high
+    assert covered >= stats.binom.ppf(0.001, 1000, LEVEL)
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def test_equal_behaviour_is_supported() -> None:
+    claim = claim_of(200, 3, 3)
+    assert claim.verdict == "supported", claim.reasons
+    assert (claim.looks, claim.trigger_involved) == (1, False)
+
+
+def test_behaviour_that_differs_is_not_supported() -> None:
+    claim = claim_of(200, 60, 2)
+    assert claim.verdict == "not supported"
+    assert failed(claim) == ["interval within equivalence bound"]
+
+
+def test_too_few_prompts_to_tell_are_inconclusive_not_equal() -> None:
+    """No significant difference and no proof of none; not even where all outcomes are equal."""
+    assert claim_of(20, 2, 2).verdict == "inconclusive"
+    assert claim_of(8, 0, 0).verdict == "inconclusive"
+    assert claim_of(20, 2, 2, bound=0.5).verdict == "supported"
+
+
+def test_fewer_than_eight_prompts_are_not_testable() -> None:
+    claim = claim_of(7, 0, 0, bound=0.9)
+    assert claim.verdict == "not testable"
+    assert missing(claim) == ["sample size"]
+
+
+def test_without_a_bound_it_is_not_testable() -> None:
+    claim = claim_of(200, 3, 3)
+    found = replace(claim, checks=(), smallest_effect_of_interest=None)
+    assert found.verdict == "not testable"
+
+
+def test_a_prompt_answered_many_times_is_not_many_prompts() -> None:
+    first, second = outcomes(7, 0, 0)
+    claim = same_behaviour_claim(
+        first.repeat(30),
+        second.repeat(30),
+        np.repeat(prompts(7), 30).tolist(),
+        statement="The answers do not differ.",
+        split="all prompts",
+    )
+    assert claim.verdict == "not testable"
+
+
+@pytest.mark.parametrize("difference", [-BOUND, BOUND])
+def test_a_difference_at_the_bound_is_seldom_supported(difference: float) -> None:
+    rng = np.random.default_rng(1)
+    supported = 0
+    for _ in range(300):
+        changed = rng.random(150) < 0.1
+        first, second = np.full(150, 0.5), np.full(150, 0.5)
+        (first if difference > 0 else second)[changed] = 1.0
+        (second if difference > 0 else first)[changed] = 0.0
+        found = rate_difference(first, second, prompts(150))
+        supported += found.low > -BOUND and found.high < BOUND
+    assert supported <= stats.binom.ppf(0.999, 300, 0.05)
+
+
+def test_what_is_written_is_strict_json_with_the_numbers_by_hand() -> None:
+    claim = claim_of(60, 6, 3)
+    written: Any = json.loads(json.dumps(claim.to_json(), allow_nan=False))
+    assert written["shortcuts"]["per input"]["mean"] == pytest.approx(3 / 60)
+    assert written["shortcuts"]["per input"]["share_zero"] == pytest.approx(51 / 60)
+    exact = stats.binomtest(6, 9, 0.5).pvalue  # flips of the prompts that differ: a sign test
+    assert written["nulls"]["signs flipped"]["p"] == pytest.approx(exact, abs=0.12)
+
+
+def test_the_detectable_bound_is_kept_as_often_as_it_says() -> None:
+    """Equal behaviours, one prompt in five changed: the mean bound is kept in 80 % of runs."""
+    rng = np.random.default_rng(2)
+    runs = []
+    for _ in range(1000):
+        first = np.full(400, 0.5)
+        second = first + rng.choice([-0.5, 0.0, 0.5], 400, p=[0.1, 0.8, 0.1])
+        runs.append((first, second))
+    claim = same_behaviour_claim(
+        *runs[0], prompts(400), statement="Same.", split="all", n_permutations=50
+    )
+    assert claim.detectable is not None
+    assert (claim.detectable.n, claim.detectable.power) == (400, 0.8)
+    bound = claim.detectable.effect
+    found = [rate_difference(*run, prompts(400)) for run in runs]
+    kept = np.mean([max(-one.low, one.high) < bound for one in found])
+    assert kept == pytest.approx(0.8, abs=0.06)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scores", [np.array([0.0, 1.5]), np.array([-0.1, 1.0])])
+def test_scores_outside_a_rate_are_refused(scores: np.ndarray) -> None:
+    for pair in ((scores, np.zeros(2)), (np.zeros(2), scores)):
+        with pytest.raises(BadInputError, match=r"lie in \[0, 1\][\s\S]*divided by their maximum"):
+            rate_difference(*pair, ["a", "b"])
+
+
+def test_one_prompt_is_refused_and_so_are_other_lengths_and_nan() -> None:
+    with pytest.raises(BadInputError, match="two or more clusters"):
+        rate_difference(np.zeros(3), np.ones(3), ["a", "a", "a"])
+    with pytest.raises(MismatchError, match="clusters must have one entry per row"):
+        rate_difference(np.zeros(3), np.ones(3), ["a", "b"])
+    with pytest.raises(BadInputError, match="scores must be finite"):
+        rate_difference(np.array([np.nan, 1.0]), np.ones(2), ["a", "b"])
+
+
+def test_meta_a_plain_t_interval_would_take_eight_equal_pairs_for_proof() -> None:
+    """What the pseudo-differences are for."""
+    plain = Estimate(0.0, 0.0, 0.0, 8, 8, "rate difference", "student t", LEVEL)
+    found = rate_difference(np.ones(8), np.ones(8), prompts(8))
+    assert plain.high < BOUND < found.high
