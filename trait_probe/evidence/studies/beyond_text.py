@@ -43,6 +43,7 @@ from trait_probe.evidence.studies.rows import (
     require_rows_of,
     require_shapes,
     too_small,
+    untestable,
 )
 from trait_probe.evidence.studies.separation import Wording
 
@@ -86,7 +87,16 @@ def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.
         small = missing_check("text-only classifier", text.reason)
     if small is not None or isinstance(text, Unscored):
         assert small is not None
-        return [_untestable(study, wording, trait, small) for trait in study.traits]
+        return [
+            untestable(
+                "beyond the text",
+                f"beyond_text:{trait}",
+                f"{wording.adds(trait)}.",
+                small,
+                len(study.traits),
+            )
+            for trait in study.traits
+        ]
     embedding = (
         Unscored("no activations of the embedding layer were handed in")
         if study.embedding is None
@@ -171,10 +181,7 @@ def _claim(
     return Claim(
         id=f"beyond_text:{read.trait}",
         kind="beyond the text",
-        statement=(
-            f"The {read.trait} projection adds to what the words tell about {wording.positive} "
-            f"against {wording.negative} in {wording.model}, at {read.place}."
-        ),
+        statement=f"{wording.adds(read.trait)}, at {read.place}.",
         effect=read.effect,
         checks=checks,
         controls={
@@ -244,22 +251,3 @@ def _random_rank(
         both = _stack(rows, {"text": text, "projection": column}, strength)
         gains.append(auroc(*pair.sides(both.report)) - base)
     return null_rank(effect.value, np.array(gains))
-
-
-def _untestable(study: BeyondText, wording: Wording, trait: str, missing: Check) -> Claim:
-    return Claim(
-        id=f"beyond_text:{trait}",
-        kind="beyond the text",
-        statement=(
-            f"The {trait} projection adds to what the words tell about {wording.positive} against "
-            f"{wording.negative} in {wording.model}."
-        ),
-        effect=Unscored(missing.observed),
-        checks=(missing,),
-        controls={},
-        nulls={},
-        shortcuts={},
-        split="report rows",
-        looks=len(study.traits),
-        trigger_involved=False,
-    )

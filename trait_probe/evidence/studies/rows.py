@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.auc import auroc_columns, auroc_difference
-from trait_probe.evidence.checks import Check, Status, missing_check
-from trait_probe.evidence.claims import SIZE_CHECK
-from trait_probe.evidence.estimate import Estimate
+from trait_probe.evidence.checks import Check, Kind, Status, missing_check
+from trait_probe.evidence.claims import SIZE_CHECK, Claim
+from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import percentile, permutation_p
@@ -183,6 +183,23 @@ class NullRank:
 
     def to_json(self) -> dict[str, object]:
         return dict(vars(self))
+
+
+def untestable(kind: Kind, name: str, statement: str, why: Check, looks: int) -> Claim:
+    """The claim of a study that is too small, or lacks what everything else rests on."""
+    return Claim(
+        id=name,
+        kind=kind,
+        statement=statement,
+        effect=Unscored(why.observed),
+        checks=(why,),
+        controls={},
+        nulls={},
+        shortcuts={},
+        split="report rows",
+        looks=looks,
+        trigger_involved=False,
+    )
 
 
 def null_rank(value: float, null: Float[np.ndarray, " draw"]) -> NullRank:

@@ -48,6 +48,7 @@ from trait_probe.evidence.studies.rows import (
     require_rows_of,
     require_shapes,
     too_small,
+    untestable,
 )
 
 SMALLEST_AUROC = 0.1
@@ -61,6 +62,17 @@ class Wording:
     model: str
     positive: str
     negative: str
+
+    def separates(self, trait: str) -> str:
+        """The sentence of a separation, without its end."""
+        return f"The {trait} projection tells {self.positive} from {self.negative} in {self.model}"
+
+    def adds(self, trait: str) -> str:
+        """The sentence of a gain over the words, without its end."""
+        return (
+            f"The {trait} projection adds to what the words tell about {self.positive} against "
+            f"{self.negative} in {self.model}"
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,16 @@ def separation_claims(
     places = {trait: int(best_place(scores, study.rows)) for trait, scores in study.traits.items()}
     study.rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
     if small := too_small(study.rows):
-        return [_untestable(study, wording, trait, small) for trait in study.traits]
+        return [
+            untestable(
+                "separation",
+                f"separation:{trait}",
+                f"{wording.separates(trait)}.",
+                small,
+                len(study.traits),
+            )
+            for trait in study.traits
+        ]
     read = [_read(study, *chosen, n_permutations, seed) for chosen in places.items()]
     stacked = np.stack([item.scores for item in read], axis=1)
     together = simultaneous_aurocs(
@@ -237,10 +258,7 @@ def _claim(
     return Claim(
         id=f"separation:{read.trait}",
         kind="separation",
-        statement=(
-            f"The {read.trait} projection tells {wording.positive} from {wording.negative} in "
-            f"{wording.model}, at {read.place}."
-        ),
+        statement=f"{wording.separates(read.trait)}, at {read.place}.",
         effect=read.effect,
         checks=tuple(checks),
         controls={"foil": None if shared.foil is None else shared.foil[0]},
@@ -289,22 +307,3 @@ def _notes(study: Separation, read: _Read, shared: _Shared) -> tuple[str, ...]:
             f"{shared.text.value:.3f} (see the claim 'beyond the text')"
         )
     return tuple(notes)
-
-
-def _untestable(study: Separation, wording: Wording, trait: str, small: Check) -> Claim:
-    return Claim(
-        id=f"separation:{trait}",
-        kind="separation",
-        statement=(
-            f"The {trait} projection tells {wording.positive} from {wording.negative} in "
-            f"{wording.model}."
-        ),
-        effect=Unscored(small.observed),
-        checks=(small,),
-        controls={},
-        nulls={},
-        shortcuts={},
-        split="report rows",
-        looks=len(study.traits),
-        trigger_involved=False,
-    )

@@ -50,6 +50,7 @@ from trait_probe.evidence.studies.rows import (
     null_rank,
     opened_once,
     require_traits,
+    untestable,
 )
 
 SMALLEST_SHIFT = 0.5
@@ -131,6 +132,10 @@ class Models:
     base: str
     control: str | None
 
+    def carries(self, trait: str) -> str:
+        """The sentence of a shift, without its end."""
+        return f"{self.variant} carries more {trait} than {self.base} on the same text"
+
 
 @dataclass(frozen=True)
 class _Read:
@@ -163,7 +168,12 @@ def shift_claims(
     clusters = study.rows.report_groups
     if (n := len(set(clusters))) < MIN_CLUSTERS:
         small = missing_check(SIZE_CHECK, f"{n} report groups", f"{MIN_CLUSTERS} or more")
-        return [_untestable(study, models, trait, small) for trait in study.traits]
+        return [
+            untestable(
+                "shift", f"shift:{trait}", f"{models.carries(trait)}.", small, len(study.traits)
+            )
+            for trait in study.traits
+        ]
     read = [_read(study, *chosen) for chosen in places.items()]
     beyond = np.stack([item.beyond for item in read], axis=1)
     together = simultaneous_means(
@@ -268,8 +278,8 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         id=f"shift:{read.trait}",
         kind="shift",
         statement=(
-            f"{models.variant} carries more {read.trait} than {models.base} on the same text, "
-            f"beyond {models.control or '(no control model)'}, at {read.place}."
+            f"{models.carries(read.trait)}, beyond {models.control or '(no control model)'}, at "
+            f"{read.place}."
         ),
         effect=effect,
         checks=checks,
@@ -299,19 +309,3 @@ def _rivals_check(
     among = "controls in the variant's role" if by_controls else "unrelated traits"
     observed = f"adjusted p = {adjusted_p:.4g} among {rivals.n} {among}"
     return Check(MODELS_CHECK, "passed" if adjusted_p <= alpha else "failed", observed, required)
-
-
-def _untestable(study: Shift, models: Models, trait: str, small: Check) -> Claim:
-    return Claim(
-        id=f"shift:{trait}",
-        kind="shift",
-        statement=f"{models.variant} carries more {trait} than {models.base} on the same text.",
-        effect=Unscored(small.observed),
-        checks=(small,),
-        controls={},
-        nulls={},
-        shortcuts={},
-        split="report rows",
-        looks=len(study.traits),
-        trigger_involved=False,
-    )
