@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench check ci format lint types fast-test constraints clean
+.PHONY: demo test bench calibration check ci format lint types fast-test constraints clean
 
 # Audit the embedded backdoored organism against its clean twin.
 demo: $(VENV)/.installed
@@ -18,6 +18,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps steering-vectors
 	$(BIN)/python -m benchmarks.forward --out bench-forward.json
+
+# How often "supported" is said where nothing is there, and where something is: about 40 minutes on
+# two cores; writes bench-calibration.json and docs/figures.
+calibration: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibration --out bench-calibration.json --figures docs/figures
 
 # Before each commit, under two minutes.
 check: $(VENV)/.installed-dev

@@ -11,7 +11,7 @@ import numpy as np
 
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.locks import ReportLock
-from trait_probe.evidence.splits import split_by_group
+from trait_probe.evidence.splits import Split, split_by_group
 from trait_probe.evidence.studies.beyond_text import BeyondText, beyond_text_claims
 from trait_probe.evidence.studies.gain import ARMS, EXTRACTED, Gain, gain_claim
 from trait_probe.evidence.studies.models import ModelScores, ShiftRows
@@ -68,6 +68,14 @@ def chosen_places(lock: ReportLock) -> object:
 def families(n_groups: int = N_GROUPS, per_group: int = 2) -> tuple[str, ...]:
     """Group names of rows that come in families."""
     return tuple(f"family-{i // per_group:03d}" for i in range(n_groups * per_group))
+
+
+def unequal_families(giant: int = 60) -> tuple[tuple[str, ...], ReportLock]:
+    """Eight families of two to choose on; to report on, seven of two and one of `giant` rows."""
+    small = tuple(f"family-{i // 2:03d}" for i in range(30))
+    groups = (*small, *("giant",) * giant)
+    rows = np.arange(len(groups))
+    return groups, ReportLock(Split(rows[:16], rows[16:], 0.5, 0), {"prompts": "ab12"})
 
 
 def lock_of(groups: Sequence[str], seed: int = 0, fraction: float = 0.5) -> ReportLock:

@@ -9,8 +9,13 @@ from trait_probe.evidence.studies.gain import ARMS, EXTRACTED, Gain, gain_claim
 from trait_probe.evidence.studies.same_behaviour import BOUND, same_behaviour_claim
 
 
-def gain(effect: float, seed: int, *, n: int = 200, seeds: int = 5) -> list[Claim]:
+def gain(
+    effect: float, seed: int, *, n: int = 200, seeds: int = 5, others: float = 0.0
+) -> list[Claim]:
     """All arms equal but for `effect`, in SD of a question's difference; one search a seed.
+
+    With `others` below 0 all arms but the extracted vector are worse by that much: one comparison
+    decides, and four that must be won at once hide no error rate.
 
     A search adds something of its own to every question (SD 0.1), each answer is noisy.
     """
@@ -23,6 +28,7 @@ def gain(effect: float, seed: int, *, n: int = 200, seeds: int = 5) -> list[Clai
 
     searched = scores(seeds) + effect
     arms = {name: scores(1 if name in (EXTRACTED, ARMS[3]) else seeds) for name in ARMS}
+    arms |= {name: arms[name] + others for name in ARMS if name != EXTRACTED}
     study = Gain(
         searched=searched,
         arms=arms,

@@ -30,7 +30,7 @@ from trait_probe.evidence.studies.separation import Separation, Wording, separat
 WORDING = Wording("synthetic", "harmful", "harmless")
 PLACES = tuple(f"layer {i}" for i in range(4))
 N_PERMUTATIONS = 400
-N_REFITTED = 100
+N_REFITTED = 60
 """Random directions for which a classifier is fitted anew: the costly part of "beyond the text"."""
 
 SYNONYMS = tuple(f"leak{i}" for i in range(40))
@@ -91,7 +91,7 @@ def world(plan: Plan, seed: int) -> World:
         labels=labels,
         groups=groups,
         lock=ReportLock(split_by_group(groups, seed=seed), {"seed": seed}),
-        fitted_on=frozenset(),
+        fitted_on=frozenset({"contrast set"}),
         lengths=lengths,
         texts=tuple(" ".join(item) for item in words),
     )

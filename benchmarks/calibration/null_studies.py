@@ -42,7 +42,7 @@ def _separation(paired: bool) -> Callable[[int], list[Claim]]:
 
 
 def _trigger(heavy: bool) -> Callable[[int], list[Claim]]:
-    return lambda seed: triggers.study(triggers.Plan(heavy=heavy), seed)
+    return lambda seed: triggers.study(triggers.Plan(n=120, heavy=heavy), seed)
 
 
 def synthetic() -> list[NullStudy]:
@@ -79,6 +79,13 @@ def synthetic() -> list[NullStudy]:
             lambda seed: gains.gain(0.0, seed),
         ),
         NullStudy(
+            "vector_optimization",
+            "gain",
+            make,
+            "as good as the extracted vector, others worse",
+            lambda seed: gains.gain(0.0, seed, others=-3.0),
+        ),
+        NullStudy(
             "all",
             "same behaviour",
             make,
@@ -99,6 +106,7 @@ def organisms(folder: Path) -> list[NullStudy]:
     do = organism_studies
     for rule in (None, "prompt[-1]"):
         pools.contrasts(rule)  # read before processes are forked
+    pools.embedding_directions()
     return [
         NullStudy(
             "emergent_misalignment",

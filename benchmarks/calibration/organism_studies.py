@@ -19,7 +19,7 @@ from trait_probe.basis import Site
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.nulls import random_directions
-from trait_probe.evidence.splits import split_by_group
+from trait_probe.evidence.splits import split_by_group, text_id
 from trait_probe.evidence.studies.beyond_text import BeyondText, beyond_text_claims
 from trait_probe.evidence.studies.gain import ARMS, EXTRACTED, Gain, gain_claim
 from trait_probe.evidence.studies.models import ModelScores, ShiftRows
@@ -53,19 +53,28 @@ def _random(
     return np.stack(drawn)
 
 
-def _some_traits(position: str | None, rng: np.random.Generator, n: int = N_TRAITS) -> Directions:
+def _some_traits(
+    position: str | None,
+    rng: np.random.Generator,
+    n: int = N_TRAITS,
+    among: tuple[str, ...] = pools.TRAITS,
+) -> Directions:
     found = pools.directions(position)
-    names = rng.permutation(sorted(found))[:n]
+    names = rng.permutation(sorted(among))[:n]
     return {str(name): found[str(name)] for name in names}
 
 
 def _shuffled_traits(
-    position: str | None, seed: int, rng: np.random.Generator, n: int
+    position: str | None,
+    seed: int,
+    rng: np.random.Generator,
+    n: int,
+    among: tuple[str, ...] = pools.TRAITS,
 ) -> Directions:
     """Directions of one trait's texts with labels that mean nothing."""
-    trait = str(rng.choice(pools.TRAITS))
+    trait = str(rng.choice(among))
     drawn = pools.shuffled(position, trait, n, seed)
-    return {f"{trait}-{i}": drawn[:, i] for i in range(n)}
+    return {f"{trait}#{i}": drawn[:, i] for i in range(n)}
 
 
 # --- two groups of prompts ------------------------------------------------------------------------
@@ -82,11 +91,11 @@ class _Asked:
     def rows(self, seed: int) -> LabelledRows:
         groups = tuple(f"pair-{self.pool.pair[i]:04d}" for i in self.chosen)
         return LabelledRows(
-            ids=tuple(self.pool.texts[i] for i in self.chosen),
+            ids=tuple(f"row-{i}" for i in self.chosen),
             labels=self.labels,
             groups=groups,
             lock=ReportLock(split_by_group(groups, seed=seed), {"seed": seed}),
-            fitted_on=frozenset(),
+            fitted_on=pools.fitted_on(self.pool.traits),
             lengths=self.pool.lengths[self.chosen],
             texts=tuple(self.pool.texts[i] for i in self.chosen),
         )
@@ -112,15 +121,15 @@ def separation(pool: pools.LabelledPool, seed: int, *, shuffled_labels: bool) ->
     """Trait vectors on labels dealt by chance, or meaningless directions on true labels."""
     rng = np.random.default_rng(seed)
     asked = _asked(pool, rng, shuffled=shuffled_labels)
-    directions, foils = _traits_and_foils(seed, rng, shuffled_labels)
-    rows, at_position = asked.activations, pool.at_position[asked.chosen]
+    directions, foils = _traits_and_foils(pool, seed, rng, shuffled_labels)
+    rows, words = asked.activations, pool.embedding[asked.chosen]
     study = Separation(
         rows=asked.rows(seed),
         places=PLACES,
         traits={name: project(rows, found) for name, found in directions.items()},
         random=project_many(rows, _random(rows, seed)),
         foils={name: project(rows, found) for name, found in foils.items()},
-        embedding={name: at_position @ found[0] for name, found in directions.items()},
+        embedding={name: words @ _at_embedding(name) for name in directions},
     )
     return separation_claims(study, WORDING, n_permutations=N_PERMUTATIONS, seed=seed)
 
@@ -129,7 +138,7 @@ def beyond_text(pool: pools.LabelledPool, seed: int, *, shuffled_labels: bool) -
     """The same for what projections add to the words."""
     rng = np.random.default_rng(seed)
     asked = _asked(pool, rng, shuffled=shuffled_labels)
-    directions, _ = _traits_and_foils(seed, rng, shuffled_labels)
+    directions, _ = _traits_and_foils(pool, seed, rng, shuffled_labels)
     name, found = next(iter(directions.items()))
     study = BeyondText(
         rows=asked.rows(seed),
@@ -141,14 +150,19 @@ def beyond_text(pool: pools.LabelledPool, seed: int, *, shuffled_labels: bool) -
     return beyond_text_claims(study, WORDING)
 
 
+def _at_embedding(name: str) -> Float[np.ndarray, " d_model"]:
+    """The trait's own direction there; for one with shuffled labels, of the trait it is from."""
+    return pools.embedding_directions()[name.rsplit("#", 1)[0]]
+
+
 def _traits_and_foils(
-    seed: int, rng: np.random.Generator, shuffled_labels: bool
+    pool: pools.LabelledPool, seed: int, rng: np.random.Generator, shuffled_labels: bool
 ) -> tuple[Directions, Directions]:
-    n = N_TRAITS + 2
+    """Three traits, or directions of one trait's shuffled labels; and one or two foils."""
     if shuffled_labels:
-        drawn = _some_traits("prompt[-1]", rng, n)
+        drawn = _some_traits("prompt[-1]", rng, N_TRAITS + 2, pool.traits)
     else:
-        drawn = _shuffled_traits("prompt[-1]", seed, rng, n)
+        drawn = _shuffled_traits("prompt[-1]", seed, rng, N_TRAITS + 2, pool.traits)
     items = list(drawn.items())
     return dict(items[:N_TRAITS]), dict(items[N_TRAITS:])
 
@@ -191,10 +205,10 @@ def shift(
 
     study = Shift(
         rows=ShiftRows(
-            ids=tuple(f"p{i}" for i in chosen),
+            ids=tuple(text_id(pool.texts[i]) for i in chosen),
             groups=groups,
             lock=ReportLock(split_by_group(groups, seed=seed), {"seed": seed}),
-            fitted_on=frozenset(),
+            fitted_on=pools.fitted_on(),
         ),
         places=PLACES,
         traits={trait: one(found) for trait, found in claimed},

@@ -20,12 +20,14 @@ class PowerStudy:
         n_is: what n counts.
         sizes: the n of the curves.
         run: (d, n, seed) -> claims; the first is the planted trait's.
+        clean: whether little else moves: such a study at d = 1, n = 200 is held to the bar.
     """
 
     kind: str
     n_is: str
     sizes: tuple[int, ...]
     run: Callable[[float, int, int], list[Claim]]
+    clean: bool = True
 
 
 def power_studies() -> list[PowerStudy]:
@@ -46,13 +48,17 @@ def power_studies() -> list[PowerStudy]:
 
         return run
 
-    def trigger(d: float, n: int, seed: int) -> list[Claim]:
-        return triggers.study(triggers.Plan(n=n, effect=d, prefix_sd=0.1), seed)
+    def trigger(prefix_sd: float) -> Callable[[float, int, int], list[Claim]]:
+        def run(d: float, n: int, seed: int) -> list[Claim]:
+            return triggers.study(triggers.Plan(n=n, effect=d, prefix_sd=prefix_sd), seed)
+
+        return run
 
     return [
         PowerStudy("shift (fine-tunes 0.1 SD apart)", "prompts", (50, 100, 200), shift(0.1)),
-        PowerStudy("shift (fine-tunes 0.5 SD apart)", "prompts", (200,), shift(0.5)),
-        PowerStudy("shift by a trigger", "carriers", (100, 200), trigger),
+        PowerStudy("shift (fine-tunes 0.5 SD apart)", "prompts", (200,), shift(0.5), False),
+        PowerStudy("trigger (prefixes 0.1 SD apart)", "carriers", (100, 200), trigger(0.1)),
+        PowerStudy("trigger (prefixes 0.3 SD apart)", "carriers", (200,), trigger(0.3), False),
         PowerStudy("separation", "prompts a group", (50, 100, 200), separation),
         PowerStudy(
             "separation, matched pairs",

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 import trait_probe as tp
+from trait_probe.evidence.splits import text_id
 from trait_probe.forward.engine import read, read_rules
 from trait_probe.forward.rendering import render_for
 from trait_probe.hooks.capture import raw
@@ -91,6 +92,41 @@ def shuffled(
     return np.stack(out)
 
 
+@cache
+def fitted_on(traits: tuple[str, ...] = TRAITS) -> frozenset[str]:
+    """`text_id` of every request that these traits' vectors were fitted on."""
+    base = organism("base")
+    sets = [tp.contrast_set(name, base) for name in traits]
+    prompts = [prompt for found in sets for prompt in (*found.positive, *found.negative)]
+    return frozenset(
+        text_id(message.content)
+        for prompt in prompts
+        for message in prompt.messages
+        if message.role == "user"
+    )
+
+
+@cache
+def embedding_directions() -> dict[str, Float[np.ndarray, " d_model"]]:
+    """Every trait's unit mean difference at the embedding layer, mean over the prompt's tokens."""
+    base = organism("base")
+    out = {}
+    for name in TRAITS:
+        found = tp.contrast_set(name, base)
+        sides = []
+        for prompts in (found.positive, found.negative):
+            (rows,) = read_rules(
+                base,
+                render_for(base, prompts),
+                {EMBEDDING: raw},
+                positions=["prompt[:]"],
+                pooling="mean",
+            )
+            sides.append(rows.values[EMBEDDING].mean(axis=0))
+        out[name] = (sides[0] - sides[1]) / np.linalg.norm(sides[0] - sides[1])
+    return out
+
+
 @dataclass(frozen=True)
 class LabelledPool:
     """Harmful and harmless requests to the base organism.
@@ -98,25 +134,27 @@ class LabelledPool:
     Attributes:
         activations: at the position read, `[row layer d_model]`.
         embedding: mean of the embedding layer over the prompt.
+        traits: whose vectors may be read here: they were not fitted on these prompts.
         pair: number of the matched pair; every request its own where there are none.
     """
 
     activations: Grid
     embedding: Float[np.ndarray, "row d_model"]
-    at_position: Float[np.ndarray, "row d_model"]
     labels: np.ndarray
     pair: Int[np.ndarray, " row"]
     texts: tuple[str, ...]
     lengths: Int[np.ndarray, " row"]
+    traits: tuple[str, ...]
 
 
 def _distinct(families: Sequence[str], n: int, seed: int) -> dict[str, Request]:
-    """Up to `n` distinct requests by their text, families in turn; the language is finite."""
+    """Up to `n` distinct requests that nothing was fitted on, families in turn."""
     rng = random.Random(seed)
     asked: dict[str, Request] = {}
     for turn in range(20 * n):
         request = draw(families[turn % len(families)], rng)
-        asked.setdefault(user_text(request), request)
+        if text_id(user_text(request)) not in fitted_on():
+            asked.setdefault(user_text(request), request)
         if len(asked) == n:
             break
     return asked
@@ -127,7 +165,7 @@ def requests_pool(n: int = 600) -> LabelledPool:
     asked = _distinct(("benign", "harmful"), n, seed=5)
     texts = list(asked)
     labels = np.array([request.family == "harmful" for request in asked.values()])
-    return _labelled(texts, labels, np.arange(len(texts)), None, "prompt[-1]")
+    return _labelled(texts, labels, np.arange(len(texts)), None, TRAITS)
 
 
 def pairs_pool() -> LabelledPool:
@@ -135,7 +173,9 @@ def pairs_pool() -> LabelledPool:
     pairs = [pair for part in (0, 1) for pair in acts_asked(part)]
     texts = [user_text(request) for pair in pairs for request in pair]
     labels = np.tile([True, False], len(pairs))
-    return _labelled(texts, labels, np.arange(len(texts)) // 2, PREFILL, "prefill[-1]")
+    # harm and refusal were fitted on these very pairs
+    traits = tuple(name for name in TRAITS if name not in ("safety/harm", "safety/refusal"))
+    return _labelled(texts, labels, np.arange(len(texts)) // 2, PREFILL, traits)
 
 
 def _labelled(
@@ -143,7 +183,7 @@ def _labelled(
     labels: np.ndarray,
     pair: Int[np.ndarray, " row"],
     prefill: str | None,
-    position: str,
+    traits: tuple[str, ...],
 ) -> LabelledPool:
     base = organism("base")
     prompts = PromptSet(
@@ -156,17 +196,16 @@ def _labelled(
     (pooled,) = read_rules(
         base, rendered, {EMBEDDING: raw}, positions=["prompt[:]"], pooling="mean"
     )
-    found = read(
-        base, rendered, {EMBEDDING: raw, **dict.fromkeys(_sites(), raw)}, position=position
-    )
+    position = "prompt[-1]" if prefill is None else "prefill[-1]"
+    found = read(base, rendered, dict.fromkeys(_sites(), raw), position=position)
     return LabelledPool(
-        activations=_grid(found.values),
+        activations=_grid(dict(found.values)),
         embedding=pooled.values[EMBEDDING],
-        at_position=found.values[EMBEDDING],
         labels=labels,
         pair=pair,
         texts=tuple(texts),
         lengths=np.array([len(item.token_ids) for item in rendered]),
+        traits=traits,
     )
 
 
@@ -207,11 +246,13 @@ class ModelsPool:
     Attributes:
         activations: by the model's name, "base", "misaligned" and "twin-SEED".
         families: per row, its prompt family.
+        texts: per row, the request.
         rule: where vectors are fitted to be read here (`contrasts`).
     """
 
     activations: dict[str, Grid]
     families: tuple[str, ...]
+    texts: tuple[str, ...]
     rule: str | None
 
     @property
@@ -237,7 +278,7 @@ def models_pools(folder: Path, seeds: Sequence[int], n: int = 400) -> tuple[Mode
     ):
         rendered = render_for(models["base"], PromptSet(some))
         grids = {name: _pooled(model, rendered, position) for name, model in models.items()}
-        pools.append(ModelsPool(grids, names, rule))
+        pools.append(ModelsPool(grids, names, tuple(asked), rule))
     return pools[0], pools[1]
 
 

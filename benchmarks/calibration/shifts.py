@@ -69,7 +69,7 @@ def study(plan: Plan, seed: int) -> Shift:
         ids=tuple(f"prompt-{i:04d}" for i in range(plan.n)),
         groups=groups,
         lock=ReportLock(split_by_group(groups, seed=seed), {"seed": seed}),
-        fitted_on=frozenset(),
+        fitted_on=frozenset({"contrast set"}),
     )
 
     def many(found: Float[np.ndarray, "layer draw d_model"]) -> ModelScores:

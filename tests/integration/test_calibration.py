@@ -59,6 +59,8 @@ def test_organism_studies_are_testable() -> None:
     for shuffled in (True, False):
         claims = organism_studies.separation(asked, 1001, shuffled_labels=shuffled)
         assert {claim.verdict for claim in claims} <= {"not supported", "inconclusive"}
+    claims = organism_studies.beyond_text(asked, 1001, shuffled_labels=True)
+    assert "not testable" not in {claim.verdict for claim in claims}
     steered = np.random.default_rng(0).random((20, 40)).astype(np.float32)
     assert organism_studies.gain(steered, 1001)[0].verdict != "not testable"
 

@@ -38,7 +38,7 @@ from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.multiplicity import benjamini_hochberg, holm
 from trait_probe.evidence.nulls import percentile, permutation_p, pretend_years
 from trait_probe.evidence.splits import split_by_group
-from trait_probe.evidence.studies.rows import NullRank, null_check
+from trait_probe.evidence.studies.parts import NullRank, null_check
 
 # Integers as floats: sums and ties are exact, so laws of equality can be asked for.
 numbers = st.integers(-50, 50).map(float)
@@ -148,7 +148,17 @@ def test_splits_keep_groups_whole(groups: list[str]) -> None:
 
 # --- verdicts -------------------------------------------------------------------------------------
 
-STRENGTH = {"not testable": 0, "not supported": 1, "inconclusive": 2, "supported": 3}
+# Neither of the two in the middle says more than the other.
+STRENGTH = {"not testable": 0, "not supported": 1, "inconclusive": 1, "supported": 2}
+DECISIVE = {
+    "something else",
+    "another null",
+    "same locked splits",
+    "unseen groups",
+    "test questions",
+    "pretend triggers",
+}
+"""Checks that too few data alone do not make fail."""
 WORSE = {"passed": ("failed", "missing"), "failed": ("missing",), "missing": ()}
 
 
@@ -208,8 +218,23 @@ def test_supported_means_every_required_check_passed(claim: Claim) -> None:
         assert claim.reasons == ("every check passed",)
     else:
         assert claim.reasons != ("every check passed",)
-    if claim.verdict == "inconclusive":
-        assert passed >= set(names) - {INTERVAL_CHECK[claim.kind]}
+
+
+def assert_inconclusive_by_chance_only(claim: Claim) -> None:
+    """The interval decides nothing, nothing is missing, and what else failed may be chance."""
+    if claim.verdict != "inconclusive":
+        return
+    statuses = {check.name: check.status for check in claim.all_checks}
+    failing = {name for name, found in statuses.items() if found == "failed"}
+    assert "missing" not in statuses.values()
+    assert INTERVAL_CHECK[claim.kind] in failing
+    assert failing <= rules.CHANCE_CHECKS
+    assert not failing & DECISIVE
+
+
+@given(claims())
+def test_inconclusive_means_that_chance_may_explain_every_failure(claim: Claim) -> None:
+    assert_inconclusive_by_chance_only(claim)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -267,7 +292,7 @@ class Numbers:
             beats_check(name, estimate(low, self.width, self.level, self.clusters))
             for name, low in self.advantage.items()
         ]
-        checks.append(null_check("another null", null, self.adjusted_p, 0.05))
+        checks.append(null_check("another null", null, self.adjusted_p, 0.05, self.looks))
         checks.append(p_value_check(rules.MULTIPLICITY_CHECK, self.adjusted_p))
         shown: dict[str, object] = {"bag_of_words": 0.6}
         return Claim(
@@ -409,17 +434,56 @@ def test_a_supported_claim_has_good_numbers_only(found: Numbers) -> None:
     assert (found.claim().verdict == "supported") == good
 
 
-def test_the_numbers_drawn_are_of_both_kinds() -> None:
-    """Guards the laws above: with nothing supported, or everything, they would say nothing."""
+@settings(max_examples=200)
+@given(numbers_of_claims())
+def test_an_inconclusive_claim_has_an_interval_that_holds_the_bound(found: Numbers) -> None:
+    """And a null value it does not clear, whatever the other numbers are."""
+    claim = found.claim()
+    assert_inconclusive_by_chance_only(claim)
+    if claim.verdict == "inconclusive":
+        high = found.low + found.width
+        if found.kind == "same behaviour":
+            assert found.low < found.bound
+            assert high > -found.bound
+        else:
+            assert found.low <= 0.0 or found.level < 0.95
+            assert high >= found.bound
+        assert found.adjusted_p <= 0.05  # "another null" is no required check
+
+
+def _verdicts_drawn(only_several: bool = False) -> set[str]:
+    """Verdicts of the numbers drawn; `only_several`: of those with two failed checks or more."""
     verdicts: set[str] = set()
 
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=400, database=None, derandomize=True, phases=[Phase.generate])
     @given(numbers_of_claims())
     def collect(found: Numbers) -> None:
-        verdicts.add(found.claim().verdict)
+        claim = found.claim()
+        failing = [check for check in claim.all_checks if check.status == "failed"]
+        if len(failing) > 1 or not only_several:
+            verdicts.add(claim.verdict)
 
     collect()
-    assert verdicts >= {"supported", "not supported", "not testable"}
+    return verdicts
+
+
+def test_the_numbers_drawn_are_of_every_kind() -> None:
+    """Guards the laws above: with nothing supported, or everything, they would say nothing."""
+    assert _verdicts_drawn() == set(STRENGTH)
+    assert _verdicts_drawn(only_several=True) >= {"not supported", "inconclusive"}
+
+
+def test_meta_the_law_goes_red_when_any_failure_is_called_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rule that lets a failed control of another sort pass for a wide interval."""
+    found = example("gain", low=-0.05, width=0.4)
+    found = replace(found, p={**found.p, "test questions": 0.9})
+    assert found.claim().verdict == "not supported"
+    monkeypatch.setattr(rules, "CHANCE_CHECKS", rules.CHANCE_CHECKS | DECISIVE)
+    assert found.claim().verdict == "inconclusive"
+    with pytest.raises(AssertionError):
+        assert_inconclusive_by_chance_only(found.claim())
 
 
 def _drawn_law(weakening: str) -> None:

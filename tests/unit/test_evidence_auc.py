@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -174,6 +176,61 @@ def test_difference_of_equal_rankings_is_unscored() -> None:
     positive, negative = groups(0)
     result = auroc_difference((positive, negative), (positive * 3, negative * 3))
     assert isinstance(result, Unscored)
+
+
+Side = tuple[np.ndarray, np.ndarray]
+PERFECT: Side = (np.arange(9.0) + 20, np.arange(7.0))
+CONSTANT: Side = (np.full(9, 2.0), np.full(7, 2.0))
+
+
+def joined_by_hand(first: Side, second: Side, **options: Any) -> tuple[float, float, float]:
+    """Newcombe (1998), method 10: distances to the ends of the two intervals, squares added."""
+    one, two = auroc_interval(*first, **options), auroc_interval(*second, **options)
+    assert one.method.startswith("newcombe score")
+    assert two.method.startswith("newcombe score")
+    value = one.value - two.value
+    down = ((one.value - one.low) ** 2 + (two.high - two.value) ** 2) ** 0.5
+    up = ((one.high - one.value) ** 2 + (two.value - two.low) ** 2) ** 0.5
+    return value, value - down, value + up
+
+
+@pytest.mark.parametrize("level", [0.95, 0.99])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_difference_without_variance_joins_the_two_score_intervals(
+    level: float, clustered: bool
+) -> None:
+    """Perfect separation against a constant: DeLong's interval would be one point."""
+    options: dict[str, Any] = {"level": level}
+    if clustered:  # clusters are the sample sizes: 3 and 4 of them
+        options["positive_clusters"] = list(np.repeat(names("p", 3), 3))
+        options["negative_clusters"] = [f"n{i // 2}" for i in range(7)]
+    found = auroc_difference(PERFECT, CONSTANT, **options)
+    assert isinstance(found, Estimate)
+    value, low, high = joined_by_hand(PERFECT, CONSTANT, **options)
+    assert (found.value, found.low) == (0.5, pytest.approx(low))
+    assert (value, found.high) == (0.5, pytest.approx(high))
+    assert -0.3 < found.low < 0.4 < 0.6 < found.high < 1.0
+    assert "newcombe score intervals joined" in found.method
+    assert (found.n, found.n_clusters, found.level) == (16, 7 if clustered else 16, level)
+    back = auroc_difference(CONSTANT, PERFECT, **options)
+    assert isinstance(back, Estimate)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_joined_intervals_stay_between_minus_one_and_one() -> None:
+    turned = (PERFECT[1][:1].repeat(9), PERFECT[0][:7])
+    found = auroc_difference(PERFECT, turned)
+    assert isinstance(found, Estimate)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(joined_by_hand(PERFECT, turned)[1])
+
+
+def test_a_joined_interval_is_wider_for_fewer_rows() -> None:
+    few = tuple(side[:4] for side in PERFECT), tuple(side[:4] for side in CONSTANT)
+    found, wide = auroc_difference(PERFECT, CONSTANT), auroc_difference(*few)
+    assert isinstance(found, Estimate)
+    assert isinstance(wide, Estimate)
+    assert wide.width > 1.2 * found.width
 
 
 @pytest.mark.parametrize(

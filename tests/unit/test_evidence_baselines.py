@@ -199,8 +199,49 @@ def test_the_direction_of_length_comes_from_the_selection_rows() -> None:
     lengths[SPLIT.report] = np.where(LABELS[SPLIT.report], 9, 5)  # the other way round
     found = scored(length_scores(lengths, LABELS, GROUPS, SPLIT))
     assert report_auc(found) == 0.0
-    np.testing.assert_array_equal(found.report, -lengths[SPLIT.report])
-    assert found.strength is None
+    assert found.strength in STRENGTHS
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_monotone_relation_scores_as_the_raw_lengths_do(sign: int, seed: int) -> None:
+    """Noisy, skewed, and of either direction: the report AUROC is that of the lengths."""
+    n = 400
+    labels, groups = np.tile([True, False], n // 2), [f"g{i // 2}" for i in range(n)]
+    split = split_by_group(groups, seed=seed)
+    z = np.random.default_rng(seed).normal(size=n) + 0.8 * sign * labels
+    lengths = np.round(40 * np.exp(0.7 * z)).astype(np.int64)
+    found = scored(length_scores(lengths, labels, groups, split))
+    raw = roc_auc_score(labels[split.report], sign * lengths[split.report])
+    assert 0.6 < raw < 0.9
+    assert roc_auc_score(labels[split.report], found.report) == pytest.approx(raw, abs=1e-9)
+
+
+# Positives are very short or very long, negatives in between.
+V_SHAPED = np.where(LABELS, np.where(np.arange(2 * N) % 4 < 2, 960, 1040), 1000) + np.tile(
+    np.arange(-5, 5), 2 * N // 10
+)
+
+
+@pytest.mark.parametrize("inside_out", [False, True])
+def test_positives_that_are_short_or_long_are_found(inside_out: bool) -> None:
+    labels = ~LABELS if inside_out else LABELS
+    raw = roc_auc_score(labels[SPLIT.report], V_SHAPED[SPLIT.report])
+    assert abs(raw - 0.5) < 0.2  # meta: the lengths alone do not tell
+    texts = random_texts(0)
+    for found in (
+        length_scores(V_SHAPED, labels, GROUPS, SPLIT),
+        text_scores(texts, labels, GROUPS, SPLIT, lengths=V_SHAPED),
+    ):
+        assert roc_auc_score(labels[SPLIT.report], scored(found).report) > 0.97
+
+
+def test_lengths_that_say_nothing_score_like_chance() -> None:
+    lengths = [np.random.default_rng(s).integers(20, 60, 2 * N) for s in range(15)]
+    found = [report_auc(length_scores(one, LABELS, GROUPS, SPLIT)) for one in lengths]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.07)
+    same = length_scores(np.full(2 * N, 30), LABELS, GROUPS, SPLIT)
+    assert report_auc(same) == 0.5
 
 
 def test_a_projection_that_knows_more_adds_to_the_text_and_noise_does_not() -> None:

@@ -126,9 +126,63 @@ def test_a_wide_interval_is_inconclusive_and_a_narrow_one_is_not() -> None:
     assert undecided(estimate(-0.2, 0.5), bound=None).verdict == "not supported"
 
 
-def test_another_failure_decides_an_undecided_interval() -> None:
-    claim = with_status(undecided(estimate(-0.2, 0.5)), "unseen groups", "failed")
+WIDE = estimate(-0.2, 0.5)
+NO_CHANCE = {
+    "beyond the text": ("same locked splits", "unseen groups"),
+    "gain": ("test questions",),
+    "shift": ("pretend triggers",),
+}
+"""Checks that fail for another reason than too few data."""
+
+
+def other_checks() -> list[tuple[Kind, str]]:
+    return [pair for pair in every_required() if pair[1] != INTERVAL_CHECK[pair[0]]]
+
+
+@pytest.mark.parametrize(("kind", "name"), other_checks())
+def test_a_failure_beside_a_wide_interval_decides_unless_chance_explains_it(
+    kind: Kind, name: str
+) -> None:
+    """The same few data widen the interval and keep p values and advantages from their bars."""
+    claim = with_status(undecided(WIDE, kind), name, "failed")
+    decided = name in NO_CHANCE.get(kind, ())
+    assert claim.verdict == ("not supported" if decided else "inconclusive")
+    # A narrow interval, or none of a smallest effect of interest, leaves nothing open.
+    for effect, bound in ((estimate(-0.2, 0.29), 0.3), (WIDE, None)):
+        closed = with_status(undecided(effect, kind, bound), name, "failed")
+        assert closed.verdict == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("multiplicity", "inconclusive"),
+        ("fine-tuning variation", "inconclusive"),
+        ("report split opened once", "not supported"),
+        ("coherence matched", "not supported"),
+    ],
+)
+def test_a_further_failure_beside_a_wide_interval(name: str, verdict: str) -> None:
+    claim = undecided(WIDE)
+    extra = Check(name, "failed", "it was", "not to be")
+    assert replace(claim, checks=(*claim.checks, extra)).verdict == verdict
+    missing = replace(extra, status="missing")
+    assert replace(claim, checks=(*claim.checks, missing)).verdict == "not testable"
+
+
+@pytest.mark.parametrize(("kind", "name"), other_checks())
+def test_a_failure_beside_a_passed_interval_is_never_inconclusive(kind: Kind, name: str) -> None:
+    """However far the smallest effect of interest lies inside the interval."""
+    claim = with_status(complete(kind), name, "failed")
     assert claim.verdict == "not supported"
+
+
+def test_all_that_chance_explains_may_fail_together() -> None:
+    claim = undecided(WIDE, "separation")
+    for name in required_checks("separation"):
+        claim = with_status(claim, name, "failed")
+    assert claim.verdict == "inconclusive"
+    assert len(claim.reasons) == len(required_checks("separation"))
 
 
 def test_an_auroc_is_compared_with_one_half() -> None:
@@ -205,6 +259,30 @@ def test_too_few_clusters_are_not_testable_however_strong() -> None:
 )
 def test_numbers_that_were_compared_with_must_be_shown(kind: Kind, field: str) -> None:
     assert complete(kind, **{field: {}}).verdict == "not testable"
+
+
+UNSEEN: list[object] = [None, Unscored("few groups"), {"unscored": "few groups"}]
+
+
+@pytest.mark.parametrize("value", UNSEEN)
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ("shift", "controls"),
+        ("shift", "nulls"),
+        ("separation", "nulls"),
+        ("beyond the text", "shortcuts"),
+        ("gain", "controls"),
+    ],
+)
+def test_a_number_that_was_not_made_is_not_shown(kind: Kind, field: str, value: object) -> None:
+    """A field full of reasons why there is no number shows nothing; one number is enough."""
+    claim = complete(kind, **{field: {"one": value, "other": value}})
+    assert claim.verdict == "not testable"
+    assert [check.name for check in claim.all_checks if check.status == "missing"] == [
+        f"{field} shown"
+    ]
+    assert complete(kind, **{field: {"one": value, "other": 0.0}}).verdict == "supported"
 
 
 @pytest.mark.parametrize("baseline", [Unscored("few groups"), {"unscored": "few groups"}, None])

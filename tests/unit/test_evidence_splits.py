@@ -1,12 +1,20 @@
-"""Choices and results never share a group."""
+"""Choices and results never share a group; what was fitted on is not tested."""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import pytest
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.splits import Split, require_disjoint, split_by_group
+from trait_probe.evidence.splits import (
+    Split,
+    require_disjoint,
+    require_unfitted,
+    split_by_group,
+    text_id,
+)
 
 GROUPS = [f"family-{i % 7}" for i in range(40)]
 
@@ -74,3 +82,30 @@ def test_same_set_centering_is_zero_by_construction_and_is_what_the_guard_stops(
     assert abs((scores - scores.mean()).mean()) < 1e-12
     with pytest.raises(BadInputError, match="50 shared"):
         require_disjoint(range(50), range(50), "Reference mean")
+
+
+# --- what was fitted on ---------------------------------------------------------------------------
+
+
+def test_a_text_id_is_the_hash_of_the_words() -> None:
+    expected = hashlib.sha256(b"tell me, now").hexdigest()
+    for text in ("tell me, now", "  Tell\n me,\t NOW "):
+        assert text_id(text) == expected
+    assert len({text_id(text) for text in ("tell me, now", "tell me now", "tellme, now", "")}) == 4
+    assert text_id("STRASSE") == text_id("stra\u00dfe")
+
+
+def test_a_prompt_fitted_on_is_found_by_its_id_or_by_its_words() -> None:
+    ids, texts = ("prompt-0", "prompt-1"), ("How are you?", "Tell me.")
+    require_unfitted(ids, frozenset({"contrast-0", text_id("Something else.")}), texts)
+    for fitted in ("prompt-1", text_id("tell  ME.")):
+        with pytest.raises(BadInputError, match=r"thresholds: [\s\S]*1 shared: " + fitted):
+            require_unfitted(ids, frozenset({"contrast-0", fitted}), texts)
+    require_unfitted(ids, frozenset({text_id("Tell me.")}), None)  # nobody knows the words
+
+
+def test_that_nothing_was_fitted_is_stated_by_none_alone() -> None:
+    require_unfitted(("prompt-0",), None, ("How are you?",))
+    for texts in (None, ("How are you?",)):
+        with pytest.raises(BadInputError, match=r"an empty set[\s\S]*None where nothing was"):
+            require_unfitted(("prompt-0",), frozenset(), texts)

@@ -38,7 +38,11 @@ from trait_probe.evidence.baselines import (
 )
 from trait_probe.evidence.claims import claims_json
 from trait_probe.evidence.estimate import Estimate
-from trait_probe.evidence.studies.beyond_text import BeyondText, beyond_text_claims
+from trait_probe.evidence.studies.beyond_text import (
+    SMALLEST_GAIN,
+    BeyondText,
+    beyond_text_claims,
+)
 from trait_probe.evidence.studies.rows import LabelledRows
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -62,20 +66,69 @@ def test_a_projection_that_adds_to_telling_words_is_supported() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_without_an_effect_nothing_is_supported(seed: int) -> None:
+    """32 families leave a gain of 0.02 possible: where they do, nothing was shown."""
     claim = beyond(beyond_text(0.0, seed))
-    assert claim.verdict == "not supported"
+    assert isinstance(claim.effect, Estimate)
+    open_still = claim.effect.high >= SMALLEST_GAIN
+    assert claim.verdict == ("inconclusive" if open_still else "not supported")
     assert "text-only classifier" in failed(claim)
+
+
+def test_a_loss_beside_the_words_is_not_inconclusive() -> None:
+    """Turned over on the report rows: the projection takes away what the words know."""
+    rows = labelled_rows()
+    texts, _ = with_leak(rows, 0.8)
+    scores = planted(rows, 2.5)
+    scores[rows.lock._split.report] *= -1.0
+    claim = beyond(beyond_text(rows=labelled_rows(texts=texts), traits={"evil": scores}))
+    assert isinstance(claim.effect, Estimate)
+    assert claim.effect.high < 0.0
+    assert claim.verdict == "not supported"
+
+
+def test_a_second_look_at_nothing_is_not_inconclusive() -> None:
+    study = beyond_text(0.0)
+    assert beyond(study).verdict == "inconclusive"
+    study.rows.lock.report({"places": {"evil": "layer 7"}})
+    assert beyond(study).verdict == "not supported"
 
 
 @pytest.mark.parametrize(
     ("removed", "name"),
-    [({"embedding": None}, "embedding layer"), ({"random": None}, "random directions")],
+    [
+        ({"embedding": None}, ["embedding layer"]),
+        ({"random": None}, ["random directions", "nulls shown"]),
+    ],
 )
-def test_each_control_removed_is_not_testable(removed: dict[str, Any], name: str) -> None:
+def test_each_control_removed_is_not_testable(removed: dict[str, Any], name: list[str]) -> None:
     claim = beyond(beyond_text(**removed))
     assert claim.verdict == "not testable"
-    assert missing(claim) == [name]
+    assert missing(claim) == name
     assert not failed(claim)
+
+
+def test_random_directions_that_all_give_the_same_are_missing() -> None:
+    rows = labelled_rows()
+    for null in (noise(rows, 9, 3, 1).repeat(20, axis=2), np.zeros((128, 3, 20))):
+        claim = beyond(beyond_text(random=null))
+        assert claim.verdict == "not testable"
+        assert missing(claim) == ["random directions", "nulls shown"]
+        assert "20 null directions that all give the same" in claim.reasons[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["traits", "embedding", "random"])
+def test_scores_that_are_not_finite_are_refused_before_anything_is_read(
+    field: str, bad: float
+) -> None:
+    study = beyond_text()
+    found = study.traits["evil"] if field == "traits" else getattr(study, field)
+    for row in (study.rows.lock.selection[0], study.rows.lock._split.report[-1]):
+        scores = found.copy()
+        scores[(row, *[0] * (scores.ndim - 1))] = bad
+        with pytest.raises(BadInputError, match="must be finite"):
+            replace(study, **{field: {"evil": scores} if field == "traits" else scores})
+    assert not study.rows.lock.openings
 
 
 def test_without_texts_it_is_not_testable() -> None:
@@ -97,12 +150,17 @@ def test_fewer_than_eight_report_groups_in_the_smaller_class_are_not_testable() 
 
 
 def reads_the_leaked_word() -> BeyondText:
-    """Words tell it too: the projection is one telling word with noise."""
-    rows = labelled_rows()
+    """Words tell it too: the projection is one telling word with noise.
+
+    With 100 families to choose on the classifier finds the word; with 32 it often does not, and
+    then the projection does add to what it found.
+    """
+    rows = labelled_rows(n_groups=200)
     texts, leaks = with_leak(rows, 0.8)
     scores = noise(rows, 0, len(PLACES))
     scores[:, BEST] = 3.0 * leaks + 0.3 * scores[:, BEST]
-    return beyond_text(rows=labelled_rows(texts=texts), traits={"evil": scores})
+    rows = labelled_rows(n_groups=200, texts=texts)
+    return beyond_text(rows=rows, traits={"evil": scores})
 
 
 def test_a_projection_of_the_words_is_not_supported() -> None:
@@ -110,7 +168,7 @@ def test_a_projection_of_the_words_is_not_supported() -> None:
     area = claim.shortcuts["AUROC of the projection"]
     assert isinstance(area, float)
     assert area > 0.85
-    assert claim.verdict == "not supported"
+    assert claim.verdict != "supported"
     assert {"interval excludes zero", "text-only classifier"} <= set(failed(claim))
 
 
@@ -120,7 +178,7 @@ def test_a_projection_of_length_is_not_supported() -> None:
     scores = planted(rows, 2.5)
     lengths = np.round(1000 + 100 * scores[:, BEST]).astype(np.int64)
     claim = beyond(beyond_text(rows=labelled_rows(lengths=lengths)))
-    assert claim.verdict == "not supported"
+    assert claim.verdict != "supported"
     assert "text-only classifier" in failed(claim)
 
 
@@ -163,9 +221,12 @@ def test_each_control_failing_alone_is_not_supported(study: Any, name: str) -> N
 def test_the_interval_is_widened_for_the_traits_looked_at() -> None:
     """Alone it is supported; beside one trait that means nothing only the wider interval fails."""
     rows = labelled_rows()
-    weak = {"evil": planted(rows, 0.7)}
+    weak = {"evil": planted(rows, 0.8)}
     both = {**weak, "another": noise(rows, 700, len(PLACES))}
-    null = 1e-3 * noise(rows, 701, len(PLACES), 1).repeat(40, axis=2)
+    # Up on the selection rows, down on the report rows: random directions that add nothing.
+    up = rows.labels[:, None, None] * np.ones((1, len(PLACES), 40))
+    up[rows.lock._split.report] *= -1.0
+    null = noise(rows, 701, len(PLACES), 40) + 2.0 * up
     alone, among = (
         beyond(beyond_text(rows=labelled_rows(), traits=traits, random=null))
         for traits in (weak, both)

@@ -21,7 +21,9 @@ OTHERS = tuple(name for name in ARMS if name != EXTRACTED)
 
 def two_way_mean(values: np.ndarray, *, unit: str, level: float = 0.95) -> Estimate:
     """Against an arm that is nothing and does not vary."""
-    return mean_advantage(values, np.zeros((1, values.shape[1])), unit=unit, level=level)
+    found = mean_advantage(values, np.zeros((1, values.shape[1])), unit=unit, level=level)
+    assert isinstance(found, Estimate)
+    return found
 
 
 def with_arm(study: Gain, name: str, scores: np.ndarray) -> Gain:
@@ -49,7 +51,9 @@ def test_a_clean_planted_gain_is_supported(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_without_a_gain_nothing_is_supported(seed: int) -> None:
-    assert gained(gain(0.0, seed)).verdict == "not supported"
+    claim = gained(gain(0.0, seed))
+    assert claim.verdict in ("not supported", "inconclusive")
+    assert EXTRACTED in failed(claim)
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -81,9 +85,10 @@ def test_a_prompt_that_is_better_is_not_supported() -> None:
 
 def test_an_extracted_vector_as_good_is_not_supported() -> None:
     study = gain()
-    claim = gained(with_arm(study, EXTRACTED, study.arms[EXTRACTED] + 1.0))
-    assert claim.verdict == "not supported"
-    assert failed(claim) == ["interval excludes zero", EXTRACTED]
+    for more, verdicts in ((1.0, ("not supported", "inconclusive")), (2.0, ("not supported",))):
+        claim = gained(with_arm(study, EXTRACTED, study.arms[EXTRACTED] + more))
+        assert claim.verdict in verdicts
+        assert failed(claim) == ["interval excludes zero", EXTRACTED]
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(MIN_SEEDS, "supported"), (2, "not testable")])
@@ -125,6 +130,23 @@ def test_the_multiplicity_check_is_that_of_the_weakest_arm() -> None:
     assert status(gone, "multiplicity") == "missing"
 
 
+def test_a_smaller_alpha_widens_the_intervals_of_every_look() -> None:
+    def check(**changes: Any) -> str:
+        found = {one.name: one.observed for one in gained(gain(3.0), **changes).checks}
+        return found.get("multiplicity", "none")
+
+    assert check() == "none"
+    assert "98.75 % interval" in check(looks=4)
+    assert "99.5 % interval" in check(looks=4, alpha=0.02)
+    assert "99 % interval" in check(alpha=0.01)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.01, 0.051, 1.0])
+def test_an_alpha_that_is_laxer_is_refused(alpha: float) -> None:
+    with pytest.raises(BadInputError, match=r"alpha must lie in \(0, 0\.05\][\s\S]*fix: "):
+        gained(gain(), alpha=alpha)
+
+
 # --- numbers --------------------------------------------------------------------------------------
 
 
@@ -152,9 +174,38 @@ def test_two_ways_by_hand() -> None:
     assert "4 questions and 3 and 1 seeds" in found.method
 
 
-def test_scores_without_any_variance_are_a_point() -> None:
-    found = two_way_mean(np.full((3, 5), 0.5), unit="score")
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+@pytest.mark.parametrize("value", [0.5, -0.1, 1e-6])
+def test_a_value_without_any_variance_is_unscored(value: float) -> None:
+    """Of 0.1 too, whose mean is rounded: rounding is no variance."""
+    found = mean_advantage(np.full((3, 7), value), np.zeros((1, 7)), unit="score")
+    assert isinstance(found, Unscored)
+    assert found.reason.startswith("no variance")
+    noisy = np.full((3, 7), value) + 1e-9 * np.random.default_rng(0).standard_normal((3, 7))
+    assert two_way_mean(noisy, unit="score").low < value  # meta: the smallest variance counts
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_arms_that_are_the_same_everywhere_are_a_point_at_zero(value: float) -> None:
+    found = mean_advantage(np.full((3, 7), value), np.full((1, 7), value), unit="score")
+    assert isinstance(found, Estimate)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_arms_without_variance_leave_their_checks_missing() -> None:
+    study = gain()
+    flat = replace(
+        study,
+        searched=np.ones_like(study.searched),
+        arms={name: np.zeros_like(arm) for name, arm in study.arms.items()},
+    )
+    claim = gained(flat, looks=3)
+    assert claim.verdict == "not testable"
+    assert {"interval excludes zero", "multiplicity", "effect", *ARMS} <= set(missing(claim))
+    assert claim.detectable is None
+    json.dumps(claims_json([claim]), allow_nan=False)
+    equal = gained(replace(flat, searched=np.zeros_like(study.searched)))
+    assert equal.verdict == "not supported"
+    assert equal.detectable is None
 
 
 @pytest.mark.parametrize(("by_seed", "by_question"), [(0.5, 0.5), (0.0, 1.0), (1.0, 0.0)])
@@ -186,6 +237,7 @@ def test_each_advantage_is_that_of_its_arm() -> None:
     claim = gained(study)
     for name, arm in study.arms.items():
         expected = mean_advantage(study.searched, arm, unit=estimate(claim).unit)
+        assert isinstance(expected, Estimate)
         assert claim.controls[name] == expected
         assert expected.value == pytest.approx(study.searched.mean() - arm.mean())
     assert claim.effect == claim.controls[EXTRACTED]
@@ -200,7 +252,9 @@ def test_an_arm_with_other_seeds_keeps_the_error_rate(arm_seeds: int) -> None:
         sides = [
             rng.standard_normal((k, 1)) + 0.5 * rng.standard_normal((k, 60)) for k in (5, arm_seeds)
         ]
-        fooled += mean_advantage(*sides, unit="score").low > 0.0
+        found = mean_advantage(*sides, unit="score")
+        assert isinstance(found, Estimate)
+        fooled += found.low > 0.0
     assert fooled <= stats.binom.ppf(0.999, 600, 0.025)
 
 
@@ -217,14 +271,25 @@ def test_the_rank_among_random_directions_is_shown_and_does_not_decide() -> None
     assert isinstance(gained(replace(study, null=None)).nulls["random directions"], Unscored)
 
 
-def test_what_was_detectable_is_that_of_the_questions() -> None:
+def test_what_was_detectable_is_that_of_the_effects_interval() -> None:
     study = gain()
-    found = gained(study).detectable
+    claim = gained(study)
+    found = claim.detectable
     assert found is not None
-    sd = (study.searched - study.arms[EXTRACTED]).mean(axis=0).std(ddof=1)
-    power = stats.nct.sf(stats.t.ppf(0.975, 39), 39, found.effect / sd * np.sqrt(40))
+    se = estimate(claim).width / 2 / stats.t.ppf(0.975, 39)
+    power = stats.nct.sf(stats.t.ppf(0.975, 39), 39, found.effect / se)
     assert (found.n, found.unit, float(power)) == (40, "score", pytest.approx(0.8))
     assert gained(without_arm(study, EXTRACTED)).detectable is None
+
+
+def test_seeds_that_differ_make_less_detectable() -> None:
+    """The questions' differences of means stay as they are; only the seeds move apart."""
+    study = gain()
+    apart = study.searched + np.array([[-1.0], [1.0], [-1.0], [1.0]])
+    near, far = gained(study).detectable, gained(replace(study, searched=apart)).detectable
+    assert near is not None
+    assert far is not None
+    assert far.effect > 3 * near.effect
 
 
 def test_claims_carry_every_required_check_and_are_strict_json() -> None:
@@ -241,6 +306,11 @@ def test_a_question_that_was_searched_or_validated_on_is_refused() -> None:
         gain(chosen_on=("train-0", "test-3"))
 
 
+def test_a_search_made_on_no_questions_is_refused() -> None:
+    with pytest.raises(BadInputError, match=r"has questions that it was made on[\s\S]*fix: "):
+        gain(chosen_on=())
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "sentence"),
     [
@@ -253,6 +323,8 @@ def test_arms_that_do_not_fit_are_refused(
     changes: dict[str, Any], error: type[BadInputError], sentence: str
 ) -> None:
     with without_type_checks(), pytest.raises(error, match=sentence):
+        gain(**changes)
+    with without_type_checks(), pytest.raises(error, match="fix: "):
         gain(**changes)
 
 
@@ -267,5 +339,8 @@ def test_questions_that_are_one_and_random_directions_on_others_are_refused() ->
     study = gain()
     assert study.null is not None
     for changes in ({"test": study.test[:1] * len(study.test)}, {"null": study.null[:, :3]}):
-        with without_type_checks(), pytest.raises(MismatchError, match="test question"):
+        with (
+            without_type_checks(),
+            pytest.raises(MismatchError, match=r"test question[\s\S]*fix: "),
+        ):
             replace(study, **changes)

@@ -127,8 +127,47 @@ def test_groups_on_both_sides_are_refused() -> None:
 
 def test_a_tested_prompt_that_was_fitted_or_centred_on_is_refused() -> None:
     ids = shift_rows().ids
-    with pytest.raises(BadInputError, match=r"Directions and means: [\s\S]*1 shared: prompt-003"):
+    with pytest.raises(BadInputError, match=r"means and thresholds: [\s\S]*1 shared: prompt-003"):
         shift_rows(fitted_on=frozenset({ids[3], "contrast-0"}))
+
+
+def test_that_nothing_was_fitted_is_stated_and_an_empty_set_is_an_oversight() -> None:
+    assert shift_rows(fitted_on=None).fitted_on is None
+    with pytest.raises(BadInputError, match=r"an empty set[\s\S]*None where nothing was fitted"):
+        shift_rows(fitted_on=frozenset())
+
+
+def copies(axes: dict[str, np.ndarray], cosine: float, sign: float = 1.0) -> dict[str, np.ndarray]:
+    """Another unrelated trait made all but the same, at every place."""
+    along, beside = axes["other-3"], axes["other-5"]
+    turned = sign * (cosine * along + np.sqrt(1 - cosine**2) * beside)
+    return {**axes, "other-4": turned}
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_unrelated_traits_that_are_copies_of_each_other_are_refused(sign: float) -> None:
+    """Two names of one direction would count as two independent rivals."""
+    names = ("evil", *unrelated(shift_rows()))
+    axes = {name: np.tile(np.eye(9)[i], (len(PLACES), 1)) for i, name in enumerate(names)}
+    with pytest.raises(
+        BadInputError, match=r"copies of each other[\s\S]*'other-3' and 'other-4', cosine 0\.96"
+    ):
+        shift(directions=copies(axes, 0.96, sign))
+    shift(directions=copies(axes, 0.94, sign))
+    somewhere = copies(axes, 1.0, sign)
+    somewhere["other-4"][1] = axes["other-4"][1]
+    shift(directions=somewhere)  # at one place they differ
+
+
+def test_a_claimed_trait_may_be_near_another_claimed_one() -> None:
+    """Both are claimed, neither is a rival."""
+    rows = shift_rows()
+    names = ("evil", *unrelated(rows))
+    axes = {name: np.tile(np.eye(9)[i], (len(PLACES), 1)) for i, name in enumerate(names)}
+    models = shift(rows=rows).traits["evil"]
+    shift(
+        rows=rows, traits={"evil": models, "bad": models}, directions={**axes, "bad": axes["evil"]}
+    )
 
 
 def test_rows_of_different_length_are_refused() -> None:

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from study_builders import (
+    BEST,
     PLACES,
+    WORDING,
     beyond,
     beyond_text,
     failed,
@@ -21,6 +23,7 @@ from study_builders import (
     planted,
     separated,
     separation,
+    unequal_families,
     without_type_checks,
 )
 
@@ -29,19 +32,27 @@ from trait_probe.evidence.claims import REQUIRED_CHECKS, SIZE_CHECK, Check, Clai
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.power import Detectable
-from trait_probe.evidence.splits import Split
+from trait_probe.evidence.splits import Split, text_id
+from trait_probe.evidence.studies.beyond_text import beyond_text_claims
+from trait_probe.evidence.studies.parts import (
+    NullRank,
+    effective_clusters,
+    holm_ranks,
+    null_check,
+    null_rank,
+    open_lock,
+    opened_once,
+    ranked,
+    require_rates,
+)
 from trait_probe.evidence.studies.rows import (
     AurocPair,
     LabelledRows,
-    NullRank,
     best_place,
-    holm_ranks,
     null_aurocs,
-    null_check,
-    null_rank,
-    opened_once,
     too_small,
 )
+from trait_probe.evidence.studies.separation import separation_claims
 
 
 def opened(**changes: Any) -> LabelledRows:
@@ -83,6 +94,41 @@ def test_beyond_the_text_sees_that_a_separation_chose_otherwise() -> None:
     claim = beyond(beyond_text(rows=rows, traits={"evil": scores}))
     assert failed(claim) == ["report split opened once"]
     assert claim.verdict == "not supported"
+
+
+def test_another_direction_of_the_same_name_and_place_is_another_choice() -> None:
+    """Told by its scores on the selection rows, in either study."""
+    rows = labelled_rows()
+    first, second = ({"evil": planted(rows, 2.5, seed)} for seed in (0, 1))
+    assert separated(separation(rows=rows, traits=first)).verdict == "supported"
+    claims = (
+        separated(separation(rows=rows, traits=second)),
+        beyond(beyond_text(rows=rows, traits=second)),
+    )
+    places = [opening.chosen["places"] for opening in rows.lock.openings]
+    assert places == [{"evil": "layer 2"}] * 2
+    for claim in claims:
+        assert failed(claim) == ["report split opened once"]
+
+
+def test_scores_of_the_report_rows_are_no_part_of_the_choice() -> None:
+    """What was chosen cannot depend on them; the width of the numbers does not matter."""
+    rows = labelled_rows()
+    scores = planted(rows, 2.5).astype(np.float32).astype(np.float64)
+    other = scores.copy()
+    other[rows.lock._split.report] += 1.0
+    for found in (scores, scores.astype(np.float32), other):
+        opened_for(rows, {"evil": found})
+    assert len(rows.lock.openings) == 1
+    other[rows.lock.selection[0], 2] += 0.01  # not even at the place
+    opened_for(rows, {"evil": other})
+    assert opened_once(rows.lock).status == "failed"
+    opened_for(rows, {"good": scores})
+    assert len(rows.lock.openings) == 3
+
+
+def opened_for(rows: LabelledRows, traits: dict[str, np.ndarray]) -> None:
+    open_lock(rows.lock, PLACES, dict.fromkeys(traits, BEST), traits)
 
 
 def test_opened_once_names_how_often() -> None:
@@ -128,6 +174,22 @@ def test_a_tested_prompt_that_was_fitted_on_is_refused() -> None:
             labelled_rows(fitted_on=frozenset({"contrast-0", rows.ids[row]}))
     with pytest.raises(BadInputError, match="128 shared"):
         labelled_rows(fitted_on=frozenset(rows.ids))
+
+
+def test_a_tested_prompt_is_found_by_its_words_under_another_id() -> None:
+    rows = labelled_rows()
+    assert rows.texts is not None
+    again = f"  {rows.texts[5].upper()}\n"
+    with pytest.raises(BadInputError, match=r"Directions, means and thresholds: [\s\S]*1 shared"):
+        labelled_rows(fitted_on=frozenset({"contrast-0", text_id(again)}))
+    labelled_rows(fitted_on=frozenset({text_id(again + " more")}))
+    labelled_rows(fitted_on=frozenset({text_id(again)}), texts=None)
+
+
+def test_that_nothing_was_fitted_is_stated_and_an_empty_set_is_an_oversight() -> None:
+    assert labelled_rows(fitted_on=None).fitted_on is None
+    with pytest.raises(BadInputError, match=r"an empty set[\s\S]*None where nothing was fitted"):
+        labelled_rows(fitted_on=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -184,18 +246,51 @@ def test_null_ranks_are_scipys_percentile_and_phipson_and_smyths_p() -> None:
 
 def test_a_null_check_goes_by_the_adjusted_p() -> None:
     rank = NullRank(0.999, 0.001, 999)
-    assert null_check("random directions", rank, 0.05, 0.05).status == "passed"
-    check = null_check("random directions", rank, 0.0501, 0.05)
+    assert null_check("random directions", rank, 0.05, 0.05, 1).status == "passed"
+    check = null_check("random directions", rank, 0.0501, 0.05, 1)
     assert check.status == "failed"
     assert check.observed == "above 99.9 % of 999, adjusted p = 0.0501"
-    assert null_check("random directions", None, 0.001, 0.05).status == "missing"
+    gone = null_check("random directions", Unscored("none were handed in"), 0.001, 0.05, 1)
+    assert (gone.status, gone.observed) == ("missing", "none were handed in")
+
+
+@pytest.mark.parametrize(
+    ("draws", "looks", "alpha", "status"),
+    [
+        (18, 1, 0.05, "missing"),
+        (19, 1, 0.05, "failed"),
+        (98, 5, 0.05, "missing"),
+        (99, 5, 0.05, "failed"),
+        (99, 1, 0.01, "failed"),
+        (98, 1, 0.01, "missing"),
+    ],
+)
+def test_too_few_draws_for_the_traits_are_no_failure(
+    draws: int, looks: int, alpha: float, status: str
+) -> None:
+    """The best p there is, (1 / (1 + draws)) times the traits, must reach alpha."""
+    rank = NullRank(1.0, 1 / (1 + draws), draws)
+    check = null_check("random directions", rank, looks * rank.p + 0.06, alpha, looks)
+    assert check.status == status
+    assert (f"too few draws for {looks} traits" in check.observed) == (status == "missing")
+    assert null_check("random directions", rank, alpha, alpha, looks).status == "passed"
+
+
+def test_a_null_without_variance_ranks_nothing() -> None:
+    null = np.array([0.4, 0.5, 0.6])
+    assert ranked(0.5, null) == null_rank(0.5, null)
+    for same in (np.full(60, 0.5), np.zeros(1)):
+        found = ranked(0.9, same)
+        assert isinstance(found, Unscored)
+        assert f"{len(same)} null directions that all give the same" in found.reason
 
 
 def test_ranks_are_adjusted_over_the_traits_and_a_missing_one_counts_as_one() -> None:
     ranks = [NullRank(0.9, p, 99) for p in (0.01, 0.04)]
     assert holm_ranks(ranks) == pytest.approx([0.02, 0.04])
-    assert holm_ranks([ranks[0], None, ranks[1]]) == pytest.approx([0.03, 1.0, 0.08])
-    assert holm_ranks([]) == []
+    assert holm_ranks([ranks[0], Unscored("none"), ranks[1]]) == pytest.approx([0.03, 1.0, 0.08])
+    nothing = Unscored("none")
+    assert holm_ranks([nothing, nothing]) == [1.0, 1.0]
 
 
 # --- comparisons ----------------------------------------------------------------------------------
@@ -233,7 +328,78 @@ def test_too_small_counts_groups_not_rows(n_groups: int, small: bool) -> None:
     assert (check is not None) == small
     if check is not None:
         assert (check.name, check.status) == (SIZE_CHECK, "missing")
-        assert check.observed == "7 groups in the smaller class"
+        assert check.observed == "7 groups in the smaller class, effectively 7.0"
+
+
+def test_effective_clusters_are_kishs() -> None:
+    sizes = {"a": 60, **{f"f{i}": 2 for i in range(7)}}
+    names = [name for name, n in sizes.items() for _ in range(n)]
+    expected = sum(sizes.values()) ** 2 / sum(n**2 for n in sizes.values())
+    assert effective_clusters(names) == pytest.approx(expected) == pytest.approx(74**2 / 3628)
+    assert effective_clusters(families(9)) == pytest.approx(9.0)
+    assert (effective_clusters(["one"] * 5), effective_clusters([])) == (1.0, 0.0)
+
+
+def with_a_giant(giant: int) -> LabelledRows:
+    """Report rows of both classes in eight families, one of them of `giant` rows a class."""
+    groups, _ = unequal_families(giant)
+    n = len(groups)
+    rows = np.arange(2 * n)
+    chosen = rows % n < 16
+    return labelled_rows(
+        ids=tuple(f"prompt-{i}" for i in rows),
+        labels=rows < n,
+        groups=groups + groups,
+        lock=ReportLock(Split(rows[chosen], rows[~chosen], 0.5, 0), {"prompts": "ab12"}),
+        lengths=10 + rows % 5,
+        texts=tuple(f"word{i % 7} word{i % 11}" for i in rows),
+    )
+
+
+def test_one_giant_family_among_eight_is_too_small() -> None:
+    """Eight names, but a single family decides: with rows of equal families it is testable."""
+    small, even = with_a_giant(60), with_a_giant(2)
+    for rows in (small, even):
+        claim = separated(separation(6.0, rows=rows))
+        assert rows.clusters() == (8, 8)
+        size = [check for check in claim.all_checks if check.name == SIZE_CHECK]
+        assert len(size) == (rows is small)
+    claim = separated(separation(6.0, rows=small))
+    assert claim.verdict == "not testable"
+    words = f"8 groups in the smaller class, effectively {74**2 / 3628:.1f}"
+    assert claim.reasons[0] == f"sample size missing: {words} (required: 8 or more)"
+    assert (
+        beyond(beyond_text(6.0, rows=small)).reasons[0].startswith(f"sample size missing: {words}")
+    )
+
+
+# --- rates ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.01, 0.0501, 0.5, 1.0, float("nan")])
+def test_alpha_above_five_percent_is_refused_before_anything_is_read(alpha: float) -> None:
+    study, text = separation(), beyond_text()
+    with pytest.raises(BadInputError, match=r"alpha must lie in \(0, 0\.05\]"):
+        require_rates(alpha)
+    with pytest.raises(BadInputError, match="alpha must lie in"):
+        separation_claims(study, WORDING, alpha=alpha)
+    with pytest.raises(BadInputError, match="alpha must lie in"):
+        beyond_text_claims(text, WORDING, alpha=alpha)
+    assert not (*study.rows.lock.openings, *text.rows.lock.openings)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "n", "fewest"), [(0.05, 18, 19), (0.01, 98, 99), (0.03, 32, 34), (0.05, 0, 19)]
+)
+def test_permutations_that_cannot_reach_alpha_are_refused_before_anything_is_read(
+    alpha: float, n: int, fewest: int
+) -> None:
+    study = separation()
+    with pytest.raises(BadInputError, match=rf"{n} permutations cannot reach p = {alpha}"):
+        separation_claims(study, WORDING, alpha=alpha, n_permutations=n)
+    assert not study.rows.lock.openings
+    require_rates(alpha, fewest)
+    require_rates(alpha)
 
 
 # --- claims ---------------------------------------------------------------------------------------

@@ -17,9 +17,13 @@ from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.studies.same_behaviour import (
     BOUND,
     LEVEL,
+    MOST_CHANGED,
+    changed_share,
     rate_difference,
     same_behaviour_claim,
 )
+
+FEW = "few inputs change"
 
 
 def prompts(n: int) -> list[str]:
@@ -126,20 +130,88 @@ def test_equal_behaviour_is_supported() -> None:
 
 
 def test_behaviour_that_differs_is_not_supported() -> None:
-    claim = claim_of(200, 60, 2)
+    claim = claim_of(200, 60, 2, most_changed=0.5)
     assert claim.verdict == "not supported"
     assert failed(claim) == ["interval within equivalence bound"]
 
 
+@pytest.mark.parametrize("n", [30, 200, 1000])
+def test_answers_that_all_flip_are_not_the_same_on_average_alone(n: int) -> None:
+    claim = claim_of(n, n // 2, n // 2, bound=0.5)
+    assert isinstance(claim.effect, Estimate)
+    assert claim.effect.value == 0.0
+    assert claim.verdict == "not supported"
+    assert failed(claim) == [FEW]
+
+
+@pytest.mark.parametrize(("changed", "verdict"), [(30, "supported"), (32, "not supported")])
+def test_the_share_that_may_change_is_bounded_by_its_upper_end(changed: int, verdict: str) -> None:
+    """Of 200 prompts 30 may flip: the upper end by the binomial tail is at most 0.2."""
+    assert (stats.binom.cdf(changed, 200, MOST_CHANGED) <= 0.05) == (verdict == "supported")
+    claim = claim_of(200, changed // 2, changed // 2)
+    assert claim.verdict == verdict
+    assert claim_of(200, changed // 2, changed // 2, most_changed=0.3).verdict == "supported"
+
+
+def test_scores_that_move_by_half_or_less_do_not_count_as_changed() -> None:
+    first = np.full(40, 0.5)
+    for size, hits in ((0.5, 0), (-0.5, 0), (0.499, 0)):
+        assert changed_share(first + size, first, prompts(40)).value == hits
+    assert changed_share(np.full(40, 0.9), np.full(40, 0.3), prompts(40)).value == 1.0
+    rows = np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0])
+    assert changed_share(*rows, ["a", "a", "a", "b"]).value == 0.5  # by the mean of each prompt
+
+
 def test_too_few_prompts_to_tell_are_inconclusive_not_equal() -> None:
-    """No significant difference and no proof of none; not even where all outcomes are equal."""
-    assert claim_of(20, 2, 2).verdict == "inconclusive"
-    assert claim_of(8, 0, 0).verdict == "inconclusive"
-    assert claim_of(20, 2, 2, bound=0.5).verdict == "supported"
+    """No significant difference and no proof of none."""
+    assert claim_of(20, 2, 2, most_changed=0.5).verdict == "inconclusive"
+    assert claim_of(8, 0, 0, most_changed=0.5).verdict == "inconclusive"
+    assert claim_of(20, 2, 2, bound=0.5, most_changed=0.5).verdict == "supported"
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(13, "not testable"), (14, "supported")])
+def test_prompts_too_few_to_show_that_few_change_are_not_testable(n: int, verdict: str) -> None:
+    assert (0.8**n <= 0.05) == (verdict == "supported")
+    claim = claim_of(n, 0, 0, bound=0.5)
+    assert claim.verdict == verdict
+    assert missing(claim) == ([] if verdict == "supported" else [FEW])
+
+
+def test_several_looks_need_both_at_their_own_level() -> None:
+    assert "multiplicity" not in [check.name for check in claim_of(200, 3, 3).checks]
+    claim = claim_of(200, 3, 3, looks=4)
+    assert (claim.verdict, claim.looks) == ("supported", 4)
+    (check,) = [one for one in claim.checks if one.name == "multiplicity"]
+    by_hand = rate_difference(*outcomes(200, 3, 3), prompts(200), level=0.975)
+    assert f"97.5 % interval [{by_hand.low:.4g}, {by_hand.high:.4g}]" in check.observed
+
+
+def test_one_weak_equivalence_of_many_looks_is_not_enough() -> None:
+    ends = [
+        rate_difference(*outcomes(200, 3, 3), prompts(200), level=level).high
+        for level in (0.9, 1 - 0.1 / 30)
+    ]
+    between = float(np.mean(ends))
+    assert claim_of(200, 3, 3, bound=between).verdict == "supported"
+    assert failed(claim_of(200, 3, 3, bound=between, looks=30)) == ["multiplicity"]
+    share = stats.beta.ppf(0.95, 31, 170), stats.beta.ppf(1 - 0.05 / 30, 31, 170)
+    most = float(np.mean(share))
+    assert claim_of(200, 15, 15, most_changed=most, bound=0.3).verdict == "supported"
+    many = claim_of(200, 15, 15, most_changed=most, bound=0.3, looks=30)
+    assert failed(many) == ["multiplicity"]
+
+
+@pytest.mark.parametrize(("n", "hits"), [(40, 0), (40, 7), (40, 40), (200, 30)])
+def test_the_share_that_changes_is_clopper_and_pearsons(n: int, hits: int) -> None:
+    found = changed_share(*outcomes(n, hits, 0), prompts(n))
+    high = 1.0 if hits == n else stats.beta.ppf(0.95, hits + 1, n - hits)
+    low = 0.0 if hits == 0 else stats.beta.ppf(0.05, hits, n - hits + 1)
+    assert (found.value, found.n_clusters) == (hits / n, n)
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_fewer_than_eight_prompts_are_not_testable() -> None:
-    claim = claim_of(7, 0, 0, bound=0.9)
+    claim = claim_of(7, 0, 0, bound=0.9, most_changed=0.5)
     assert claim.verdict == "not testable"
     assert missing(claim) == ["sample size"]
 
@@ -181,6 +253,9 @@ def test_what_is_written_is_strict_json_with_the_numbers_by_hand() -> None:
     written: Any = json.loads(json.dumps(claim.to_json(), allow_nan=False))
     assert written["shortcuts"]["per input"]["mean"] == pytest.approx(3 / 60)
     assert written["shortcuts"]["per input"]["share_zero"] == pytest.approx(51 / 60)
+    share = written["shortcuts"]["inputs that change"]
+    assert share["value"] == pytest.approx(9 / 60)
+    assert share["high"] == pytest.approx(stats.beta.ppf(0.95, 10, 51))
     exact = stats.binomtest(6, 9, 0.5).pvalue  # flips of the prompts that differ: a sign test
     assert written["nulls"]["signs flipped"]["p"] == pytest.approx(exact, abs=0.12)
 
@@ -205,6 +280,19 @@ def test_the_detectable_bound_is_kept_as_often_as_it_says() -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bound", "most_changed"])
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.0, 1.5, float("nan")])
+def test_limits_outside_a_rate_are_refused(name: str, value: float) -> None:
+    sentence = rf"{name} must lie strictly between 0 and 1[\s\S]*got: [\s\S]*fix: "
+    with pytest.raises(BadInputError, match=sentence):
+        claim_of(40, 1, 1, **{name: value})
+
+
+def test_no_looks_are_refused() -> None:
+    with pytest.raises(BadInputError, match="looks counts every effect"):
+        claim_of(40, 1, 1, looks=0)
 
 
 @pytest.mark.parametrize("scores", [np.array([0.0, 1.5]), np.array([-0.1, 1.0])])

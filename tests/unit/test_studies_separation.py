@@ -35,7 +35,12 @@ from trait_probe.evidence.claims import claims_json, required_checks
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.power import detectable_auroc
-from trait_probe.evidence.studies.separation import Separation, separation_claims
+from trait_probe.evidence.studies.rows import LabelledRows
+from trait_probe.evidence.studies.separation import (
+    SMALLEST_AUROC,
+    Separation,
+    separation_claims,
+)
 
 
 def evil(study: Separation) -> np.ndarray:
@@ -69,7 +74,29 @@ def test_a_clean_planted_effect_is_supported(seed: int, paired: bool) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_without_an_effect_nothing_is_supported(seed: int) -> None:
-    assert separated(separation(0.0, seed)).verdict == "not supported"
+    """32 families leave an AUROC of 0.6 possible: where they do, nothing was shown."""
+    claim = separated(separation(0.0, seed))
+    assert isinstance(claim.effect, Estimate)
+    open_still = claim.effect.high >= 0.5 + SMALLEST_AUROC
+    assert claim.verdict == ("inconclusive" if open_still else "not supported")
+    assert "interval excludes chance" in failed(claim)
+
+
+def test_without_an_effect_many_families_say_so() -> None:
+    rows = labelled_rows(n_groups=600)
+    claim = separated(separation(0.0, rows=rows))
+    assert claim.verdict == "not supported"
+    assert "interval excludes chance" in failed(claim)
+    assert isinstance(claim.effect, Estimate)
+    assert claim.effect.high < 0.5 + SMALLEST_AUROC
+
+
+def test_a_second_look_at_nothing_is_not_inconclusive() -> None:
+    """It is no matter of too few data."""
+    study = separation(0.0)
+    assert separated(study).verdict == "inconclusive"
+    study.rows.lock.report({"places": {"evil": "layer 7"}})
+    assert separated(study).verdict == "not supported"
 
 
 def test_an_effect_against_the_statement_is_not_supported() -> None:
@@ -99,6 +126,73 @@ def test_each_control_removed_is_not_testable(removed: dict[str, Any], name: str
     assert claim.verdict == "not testable"
     assert missing(claim) == [name]
     assert not failed(claim)
+
+
+def constant_on_the_selection_rows(rows: LabelledRows, scores: np.ndarray) -> np.ndarray:
+    """Such as one token that every prompt has; report rows vary, but nobody may choose by them."""
+    found = scores.copy()
+    found[rows.lock.selection] = 1.5
+    return found
+
+
+def says_nothing(name: str) -> dict[str, Any]:
+    study = separation()
+    rows, foils, embedding = study.rows, study.foils, study.embedding
+    assert foils is not None
+    assert embedding is not None
+    assert study.random is not None
+    return {
+        "embedding layer": {
+            "embedding": {"evil": constant_on_the_selection_rows(rows, embedding["evil"])}
+        },
+        "foil directions": {
+            "foils": {
+                key: constant_on_the_selection_rows(rows, foil) for key, foil in foils.items()
+            }
+        },
+        "random directions": {"random": np.full_like(study.random, 0.25)},
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("embedding layer", "scores all selection rows alike: read more tokens"),
+        ("foil directions", "every foil scores all selection rows alike"),
+        ("random directions", "60 null directions that all give the same"),
+    ],
+)
+def test_a_control_that_cannot_say_anything_is_missing(name: str, why: str) -> None:
+    """To beat it would be to beat nothing."""
+    claim = separated(separation(**says_nothing(name)))
+    assert claim.verdict == "not testable"
+    assert missing(claim) == [name]
+    assert not failed(claim)
+    assert why in claim.reasons[0]
+
+
+def test_a_foil_that_says_nothing_is_passed_over_for_one_that_does() -> None:
+    """However poorly the other one does on the selection rows."""
+    study = separation()
+    poor = noise(study.rows, 8, 3)
+    poor[study.rows.lock.selection] -= study.rows.labels[study.rows.lock.selection][:, None]
+    nothing = constant_on_the_selection_rows(study.rows, poor)
+    claim = separated(replace(study, foils={"nothing": nothing, "poor": poor}))
+    assert claim.verdict == "supported", claim.reasons
+    assert claim.controls["foil"] == "poor"
+
+
+def test_random_directions_too_few_for_the_traits_are_missing() -> None:
+    """Among 12 traits the best of 60 draws is p = 12 / 61, whatever the effect."""
+    rows = labelled_rows()
+    traits = {"evil": planted(rows, 2.5), **{f"t{i}": noise(rows, 40 + i, 3) for i in range(11)}}
+    study = separation(rows=rows, traits=traits)
+    claim = separated(study)
+    assert missing(claim) == ["random directions"]
+    assert claim.verdict == "not testable"
+    assert "too few draws for 12 traits" in claim.reasons[0]
+    more = separation(rows=labelled_rows(), traits=traits, random=noise(rows, 100, 3, 240))
+    assert not missing(separated(more))
 
 
 def test_a_selection_side_too_small_for_length_and_words_is_not_testable() -> None:
@@ -178,7 +272,7 @@ def test_many_traits_make_one_weak_finding_not_enough() -> None:
     changes: dict[str, Any] = {
         "embedding": {**below, **{f"t{i}": below["evil"] for i in range(39)}},
         "foils": foils,
-        "random": 0.01 * noise(rows, 3, 3, 1500) - rows.labels[:, None, None],
+        "random": noise(rows, 3, 3, 1500) - 1.5 * rows.labels[:, None, None],
     }
     alone = separation(rows=labelled_rows(lengths=lengths), traits={"evil": scores}, **changes)
     assert separated(alone).verdict == "supported", separated(alone).reasons
@@ -209,7 +303,7 @@ def test_fewer_than_eight_groups_in_the_smaller_class_are_not_testable() -> None
     claim = separated(separation(30.0, rows=rows))
     assert claim.verdict == "not testable"
     assert claim.reasons[0] == (
-        "sample size missing: 7 groups in the smaller class (required: 8 or more)"
+        "sample size missing: 7 groups in the smaller class, effectively 7.0 (required: 8 or more)"
     )
     assert missing(claim).count("sample size") == 1
     assert set(missing(claim)) >= set(required_checks("separation"))
@@ -415,12 +509,28 @@ def test_shapes_that_do_not_fit_are_refused(
         separation(**changes)
 
 
-def test_scores_that_are_not_finite_are_refused() -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ("traits", "The scores of 'evil' must be finite"),
+        ("foils", "The scores of 'topic' must be finite"),
+        ("embedding", "The rows of 'evil' must be finite"),
+        ("random", "The scores of null directions must be finite"),
+    ],
+)
+def test_scores_that_are_not_finite_are_refused_before_anything_is_read(
+    field: str, sentence: str, bad: float
+) -> None:
+    """On the report side too: found after the opening, they would have cost the one look."""
     study = separation()
-    scores = evil(study).copy()
-    scores[study.rows.lock.selection[0], 0] = np.nan
-    with pytest.raises(BadInputError, match="The scores must be finite"):
-        separated(replace(study, traits={"evil": scores}))
+    found = getattr(study, field)
+    for row in (study.rows.lock.selection[0], study.rows.lock._split.report[-1]):
+        name = None if field == "random" else next(iter(found))
+        scores = (found if name is None else found[name]).copy()
+        scores[(row, *[0] * (scores.ndim - 1))] = bad
+        with pytest.raises(BadInputError, match=sentence):
+            replace(study, **{field: scores if name is None else {**found, name: scores}})
     assert not study.rows.lock.openings
 
 

@@ -25,6 +25,7 @@ from study_builders import (
     shift,
     shift_rows,
     shifted,
+    unequal_families,
     unrelated,
 )
 
@@ -36,7 +37,12 @@ from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.power import detectable_mean
 from trait_probe.evidence.splits import Split
 from trait_probe.evidence.studies.models import ModelScores
-from trait_probe.evidence.studies.shift import MIN_RIVALS, Shift, shift_claims
+from trait_probe.evidence.studies.shift import (
+    MIN_RIVALS,
+    SMALLEST_SHIFT,
+    Shift,
+    shift_claims,
+)
 
 
 def evil(study: Shift) -> ModelScores:
@@ -83,7 +89,22 @@ def test_a_clean_planted_effect_is_supported(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_without_an_effect_nothing_is_supported(seed: int) -> None:
-    assert shifted(shift(0.0, seed)).verdict == "not supported"
+    """And half an SD is excluded: 32 families are enough to say so."""
+    claim = shifted(shift(0.0, seed))
+    assert claim.verdict == "not supported"
+    assert estimate(claim).high < SMALLEST_SHIFT
+
+
+def test_nothing_found_in_noisy_models_is_inconclusive() -> None:
+    """Fine-tunes that move each prompt by 4 SD: half an SD could hide in that."""
+    rows = shift_rows()
+    study = shift(rows=rows, traits={"evil": scores_of(rows, jitter=4.0, seed=3)})
+    claim = shifted(study)
+    assert estimate(claim).low <= 0.0
+    assert estimate(claim).high >= SMALLEST_SHIFT
+    assert claim.verdict == "inconclusive"
+    rows.lock.report({"places": {"evil": "layer 9"}})
+    assert shifted(study).verdict == "not supported"
 
 
 def test_less_of_a_trait_is_not_supported() -> None:
@@ -156,6 +177,88 @@ def test_a_control_that_shifted_as_much_is_not_supported() -> None:
     assert claim.verdict == "not supported"
     assert "control model" in failed(claim)
     assert "interval excludes zero" not in failed(claim)
+
+
+def test_a_control_that_is_the_base_is_no_control() -> None:
+    """It takes nothing off: the plain shift of any fine-tune would pass."""
+    study = shift()
+    same = replace(evil(study), controls=(evil(study).base.copy(),))
+    claim = shifted(replace(study, traits={"evil": same}))
+    assert claim.verdict == "not testable"
+    assert missing(claim) == ["control model", "controls shown"]
+    assert not failed(claim)
+    assert "control model 1 gives what the base gives" in claim.reasons[0]
+    nearly = replace(same, controls=(same.base + 1e-6 * evil(study).controls[0],))
+    assert not missing(shifted(replace(shift(), traits={"evil": nearly})))
+
+
+def test_one_of_many_controls_that_is_the_base_is_named() -> None:
+    study = many_controls()
+    models = evil(study)
+    controls = (*models.controls[:4], models.base.copy(), models.controls[5])
+    claim = shifted(replace(study, traits={"evil": replace(models, controls=controls)}))
+    assert missing(claim) == ["control model", "controls shown"]
+    assert "control model 5 gives" in claim.reasons[0]
+
+
+def one_strong_rival(n: int = 40) -> Shift:
+    """One unrelated trait of many shifted by more; all the others stay where they were."""
+    study = shift()
+    moved = scores_of(study.rows, variant=1.8, seed=900)
+    return replace(study, unrelated={**unrelated(study.rows, n - 1), "moved": moved})
+
+
+def test_every_rival_must_be_beaten_however_small_the_p() -> None:
+    """A prediction test assumes normal rivals; one that went further is seen all the same."""
+    claim = shifted(one_strong_rival())
+    assert failed(claim) == [MODELS_CHECK]
+    assert claim.verdict == "not supported"
+    found: Any = claim.nulls[MODELS_CHECK]
+    assert isinstance(found.p, float)
+    assert found.p <= 0.05
+    assert not found.beyond_all
+    assert "not beyond all 40 unrelated traits" in claim.reasons[0]
+
+
+def test_to_be_beyond_all_rivals_is_not_enough() -> None:
+    """Four rivals that scatter widely: beyond all of them, and well within the prediction."""
+    rows = shift_rows()
+    rivals = {f"r{i}": scores_of(rows, variant=by, seed=80 + i) for i, by in enumerate(SCATTER)}
+    claim = shifted(shift(rows=rows, unrelated=rivals))
+    assert failed(claim) == [MODELS_CHECK]
+    found: Any = claim.nulls[MODELS_CHECK]
+    assert found.beyond_all
+    assert found.p > 0.05
+
+
+SCATTER = (1.2, 0.9, 0.6, 0.3)
+
+
+@pytest.mark.parametrize("field", ["random", "shuffled"])
+def test_null_directions_that_all_give_the_same_are_missing(field: str) -> None:
+    study = shift()
+    null = getattr(study, field)
+    same = mapped(null, lambda scores: np.zeros_like(scores))
+    claim = shifted(replace(study, **{field: same}))
+    name = {"random": "random directions", "shuffled": "unrelated directions"}[field]
+    assert claim.verdict == "not testable"
+    assert missing(claim) == [name]
+    assert "60 null directions that all give the same" in claim.reasons[0]
+
+
+def test_rivals_that_all_give_the_same_are_missing() -> None:
+    """One unrelated trait under eight names, or controls that are one model."""
+    study = shift()
+    one = study.unrelated["other-0"]
+    claim = shifted(replace(study, unrelated={f"name-{i}": one for i in range(8)}))
+    assert (missing(claim), claim.verdict) == ([MODELS_CHECK], "not testable")
+    assert "8 rivals that all give the same" in claim.reasons[0]
+    many = many_controls()
+    models = evil(many)
+    alike = replace(models, controls=(models.controls[0],) * 6)
+    claim = shifted(replace(many, traits={"evil": alike}))
+    assert missing(claim) == [MODELS_CHECK]
+    assert "6 rivals that all give the same" in claim.reasons[0]
 
 
 def as_strong(name: str) -> Shift:
@@ -244,8 +347,23 @@ def test_fewer_than_eight_report_groups_are_not_testable(n_groups: int, testable
     assert (claim.verdict == "supported") == testable
     if not testable:
         assert claim.verdict == "not testable"
-        assert claim.reasons[0] == "sample size missing: 7 report groups (required: 8 or more)"
+        assert claim.reasons[0] == (
+            "sample size missing: 7 report groups, effectively 7.0 (required: 8 or more)"
+        )
         assert missing(claim).count("sample size") == 1
+
+
+def test_one_giant_family_among_eight_is_not_testable() -> None:
+    for giant, testable in ((60, False), (2, True)):
+        groups, lock = unequal_families(giant)
+        ids = tuple(f"prompt-{i}" for i in range(len(groups)))
+        rows = shift_rows(ids=ids, groups=groups, lock=lock)
+        claim = shifted(shift(20.0, rows=rows))
+        assert claim.verdict == ("supported" if testable else "not testable"), claim.reasons
+        if not testable:
+            assert claim.reasons[0].startswith(
+                f"sample size missing: 8 report groups, effectively {74**2 / 3628:.1f}"
+            )
 
 
 # --- laws -----------------------------------------------------------------------------------------
@@ -270,9 +388,11 @@ def test_identical_models_give_exactly_zero() -> None:
     )
     effect = estimate(claim)
     assert (effect.value, effect.low, effect.high) == (0.0, 0.0, 0.0)
-    assert claim.verdict == "not supported"
+    assert claim.verdict == "not testable"  # nothing varies, so there is nothing to compare with
     names = required_checks("shift", looks=2, trigger_involved=False)
-    assert set(failed(claim)) == set(names)
+    assert failed(claim) == ["interval excludes zero", "multiplicity"]
+    shown = {"controls shown", "nulls shown"}
+    assert set(missing(claim)) == {*names, *shown} - set(failed(claim))
     json.dumps(claim.to_json(), allow_nan=False)
 
 
@@ -299,11 +419,10 @@ def test_swapping_variant_and_base_flips_the_sign() -> None:
 def test_the_unit_of_the_scores_and_an_offset_play_no_part() -> None:
     study = shift(0.4)
     scaled = mapped(evil(study), lambda scores: 3.0 + 10.0 * scores)
-    moved = replace(study, traits={"evil": scaled})
-    one, other = shifted(study), shifted(moved)
+    one, other = shifted(study), shifted(shift(traits={"evil": scaled}))
     assert estimate(other).value == pytest.approx(estimate(one).value)
     assert estimate(other).width == pytest.approx(estimate(one).width)
-    assert failed(other) == failed(one)
+    assert (failed(other), missing(other)) == (failed(one), missing(one))
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -389,7 +508,9 @@ def test_the_variation_among_unrelated_traits_by_hand() -> None:
     written: Any = claim.to_json()["nulls"]
     assert written[MODELS_CHECK]["p"] == pytest.approx(prediction_p(value, rivals))
     (check,) = [check for check in claim.checks if check.name == MODELS_CHECK]
-    assert check.observed.endswith("among 8 unrelated traits")
+    p = prediction_p(value, rivals)
+    words = "beyond all" if value > max(rivals) else "not beyond all"
+    assert check.observed == f"{words} 8 unrelated traits, adjusted p = {p:.4g}"
 
 
 def test_the_variation_among_controls_by_hand() -> None:
@@ -407,7 +528,9 @@ def test_the_variation_among_controls_by_hand() -> None:
     written: Any = claim.to_json()["nulls"]
     assert written[MODELS_CHECK]["p"] == pytest.approx(prediction_p(value, rivals))
     (check,) = [check for check in claim.checks if check.name == MODELS_CHECK]
-    assert check.observed.endswith("among 6 controls in the variant's role")
+    p = prediction_p(value, rivals)
+    words = "beyond all" if value > max(rivals) else "not beyond all"
+    assert check.observed == f"{words} 6 controls in the variant's role, adjusted p = {p:.4g}"
 
 
 def test_the_variation_is_holm_adjusted_over_the_traits() -> None:
@@ -418,8 +541,9 @@ def test_the_variation_is_holm_adjusted_over_the_traits() -> None:
     adjusted = holm(np.array([nulls[MODELS_CHECK]["p"] for nulls in written]))
     for claim, p in zip(claims, adjusted, strict=True):
         (check,) = [check for check in claim.checks if check.name == MODELS_CHECK]
-        assert check.observed.startswith(f"adjusted p = {p:.4g} among")
-        assert check.status == ("passed" if p <= 0.05 else "failed")
+        assert check.observed.endswith(f"8 unrelated traits, adjusted p = {p:.4g}")
+        beyond_all = check.observed.startswith("beyond all")
+        assert check.status == ("passed" if p <= 0.05 and beyond_all else "failed")
 
 
 def test_a_constant_base_has_a_unit() -> None:
@@ -471,14 +595,51 @@ def test_the_same_choice_again_is_one_opening_and_another_is_seen() -> None:
     assert failed(shifted(changed)) == ["report split opened once"]
 
 
+def test_another_direction_of_the_same_name_and_place_is_another_choice() -> None:
+    study = shift()
+    shifted(study)
+    other = shift(rows=study.rows, traits={"evil": scores_of(study.rows, variant=1.5, seed=8)})
+    assert failed(shifted(other)) == ["report split opened once"]
+    places = [opening.chosen["places"] for opening in study.rows.lock.openings]
+    assert places == [{"evil": PLACES[BEST]}] * 2
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.051}, {"alpha": 0.0}, {"n_permutations": 18}])
+def test_rates_that_cannot_hold_are_refused_before_anything_is_read(options: Any) -> None:
+    study = shift()
+    with pytest.raises(BadInputError, match=r"alpha must lie in|18 permutations cannot reach"):
+        shift_claims(study, MODELS, **options)
+    assert not study.rows.lock.openings
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_scores_that_are_not_finite_are_refused() -> None:
+def damaged(found: Any, part: str, row: int) -> Any:
+    """One number of the models, or of the first of several named ones, that is none."""
+    if isinstance(found, dict):
+        first = next(iter(found))
+        return {**found, first: damaged(found[first], part, row)}
+    models = [one.copy() for one in (found.base, found.variant, *found.controls)]
+    models[PARTS.index(part)][(row, *[0] * (found.base.ndim - 1))] = np.nan
+    return ModelScores(models[0], models[1], tuple(models[2:]))
+
+
+PARTS = ("base", "variant", "control")
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("field", ["traits", "random", "shuffled", "unrelated"])
+def test_scores_that_are_not_finite_are_refused_before_anything_is_read(
+    field: str, part: str
+) -> None:
+    """On either side of the split: found after the opening, they would have cost the one look."""
     study = shift()
-    evil(study).variant[0, 0] = np.nan
-    with pytest.raises(BadInputError, match="variant's scores must be finite"):
-        shifted(study)
+    found = getattr(study, field)
+    for row in (study.rows.lock.selection[0], study.rows.lock._split.report[-1]):
+        with pytest.raises(BadInputError, match="must be finite"):
+            shifted(replace(study, **{field: damaged(found, part, int(row))}))
+    assert not study.rows.lock.openings
 
 
 def test_no_trait_and_null_directions_without_the_control_are_refused() -> None:

@@ -14,13 +14,13 @@ import sklearn
 from jaxtyping import Bool, Float, Int
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
-from trait_probe.evidence.auc import auroc
 from trait_probe.evidence.classifiers import (
     FOLDS,
+    Chosen,
     choose_strength,
     dense_classifier,
     logistic,
@@ -71,7 +71,7 @@ def text_scores(
     For prompts or for the model's own answers; an empty text counts as one word of its own.
 
     Args:
-        lengths: token counts, as one more standardized column.
+        lengths: token counts, as two more columns: standardized, and the square of that.
 
     Raises:
         MismatchError: not one entry per row.
@@ -83,7 +83,7 @@ def text_scores(
     require_same_length(len(lengths), texts, "texts")
     # The columns are named by number: words at 0, as one text per row, and the length at 1.
     columns = ColumnTransformer(
-        [("words", text_vectorizer(), 0), ("length", StandardScaler(), [1])]
+        [("words", text_vectorizer(), 0), ("length", _length_and_square(), [1])]
     )
     both = np.stack([words, lengths.astype(object)], axis=1)
     return _fitted(make_pipeline(columns, logistic()), both, labels, groups, split)
@@ -125,7 +125,11 @@ def length_scores(
     groups: Sequence[str],
     split: Split,
 ) -> SplitScores | Unscored:
-    """Token counts, turned over when shorter means positive on the selection rows.
+    """A logistic classifier on the token count, with its square where that helps, as log-odds.
+
+    The square finds positives that are very short or very long. It is left out unless it raises
+    the mean AUROC over the folds of the selection rows: where one direction says it all, the
+    report rows keep the order of their lengths, and a small sample does not bend it.
 
     Raises:
         MismatchError, BadInputError: as `text_scores`.
@@ -133,10 +137,18 @@ def length_scores(
     _require_apart(len(lengths), labels, groups, split)
     if reason := _too_few_selected(labels, groups, split):
         return Unscored(reason)
-    here, chosen = lengths.astype(np.float64), labels[split.selection]
-    selection = here[split.selection]
-    sign = 1.0 if auroc(selection[chosen], selection[~chosen]) >= 0.5 else -1.0
-    return SplitScores(sign * selection, sign * here[split.report])
+    column = lengths.astype(np.float64)[:, None]
+    seen, answers = column[split.selection], labels[split.selection]
+    names = _at(groups, split.selection)
+    plain, bent = dense_classifier(), make_pipeline(_length_and_square(), logistic())
+    one = choose_strength(plain, seen, answers, names, folds=FOLDS)
+    two = choose_strength(bent, seen, answers, names, folds=FOLDS)
+    if isinstance(one, Unscored):
+        return one
+    if isinstance(two, Unscored):
+        return two
+    bends = two.auroc > one.auroc + 1e-9  # by more than rounding
+    return _with_chosen(*((bent, two) if bends else (plain, one)), column, labels, split)
 
 
 def given_scores(
@@ -217,9 +229,31 @@ def _fitted(
     chosen = choose_strength(model, seen, answers, _at(groups, split.selection), folds=FOLDS)
     if isinstance(chosen, Unscored):
         return chosen
-    fitted = with_strength(model, chosen.strength).fit(seen, answers)
+    return _with_chosen(model, chosen, inputs, labels, split)
+
+
+def _with_chosen(
+    model: Pipeline,
+    chosen: Chosen,
+    inputs: np.ndarray,
+    labels: Bool[np.ndarray, " row"],
+    split: Split,
+) -> SplitScores:
+    """Report scores of the model fitted on all selection rows at the chosen strength."""
+    fitted = with_strength(model, chosen.strength)
+    fitted.fit(inputs[split.selection], labels[split.selection])
     report = fitted.decision_function(inputs[split.report])
     return SplitScores(chosen.scores, report, chosen.strength)
+
+
+def _length_and_square() -> Pipeline:
+    """Standardized length and its standardized square.
+
+    Squared after centring: raw lengths and their squares are all but collinear, and a ridge
+    penalty would take the square away.
+    """
+    square = PolynomialFeatures(degree=2, include_bias=False)
+    return make_pipeline(StandardScaler(), square, StandardScaler())
 
 
 def _at(groups: Sequence[str], rows: Int[np.ndarray, " _"]) -> list[str]:

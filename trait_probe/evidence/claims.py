@@ -78,6 +78,13 @@ MULTIPLICITY_CHECK = "multiplicity"
 SIZE_CHECK = "sample size"
 """Missing where fewer than `MIN_CLUSTERS` independent clusters carry the effect."""
 
+CHANCE_CHECKS = frozenset(
+    {name for names in REQUIRED_CHECKS.values() for name in names}
+    | {"label permutation", MODELS_CHECK, MULTIPLICITY_CHECK}
+) - {"same locked splits", "unseen groups", "test questions"}
+"""Checks that too few data alone make fail. A claim that fails no other, with an interval holding
+both the null value and the smallest effect of interest, is inconclusive: nothing was shown."""
+
 REQUIRED_EVIDENCE: Mapping[Kind, tuple[str, ...]] = {
     "shift": ("controls", "nulls"),
     "separation": ("nulls", "shortcuts"),
@@ -148,10 +155,11 @@ class Claim:
         checks = self.all_checks
         if any(check.status == "missing" for check in checks):
             return "not testable"
-        failed = [check.name for check in checks if check.status == "failed"]
+        failed = {check.name for check in checks if check.status == "failed"}
         if not failed:
             return "supported"
-        if failed == [INTERVAL_CHECK[self.kind]] and _interval_undecided(self):
+        by_chance = INTERVAL_CHECK[self.kind] in failed and failed <= CHANCE_CHECKS
+        if by_chance and _interval_undecided(self):
             return "inconclusive"
         return "not supported"
 
@@ -218,7 +226,7 @@ def _derived_checks(claim: Claim) -> list[Check]:
     found = [
         Check(f"{field} shown", "missing", "none given", "the numbers that were compared with")
         for field in REQUIRED_EVIDENCE[claim.kind]
-        if not getattr(claim, field)
+        if not any(_is_scored(value) for value in getattr(claim, field).values())
     ]
     if claim.kind == "separation" and not _has_text_baseline(claim):
         found.append(
@@ -237,8 +245,13 @@ def _names_size(claim: Claim) -> bool:
 
 
 def _has_text_baseline(claim: Claim) -> bool:
-    baseline = strict_json(claim.shortcuts.get(TEXT_BASELINE))
-    return baseline is not None and not (isinstance(baseline, dict) and "unscored" in baseline)
+    return _is_scored(claim.shortcuts.get(TEXT_BASELINE))
+
+
+def _is_scored(value: object) -> bool:
+    """Whether there is something to see: neither None nor the reason why there is no number."""
+    found = strict_json(value)
+    return found is not None and not (isinstance(found, dict) and "unscored" in found)
 
 
 def _interval_undecided(claim: Claim) -> bool:

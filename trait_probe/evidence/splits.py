@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -121,3 +122,35 @@ def _shared(one: Ids, other: Ids, what: str) -> Collection[str | int]:
 
 def _as_set(ids: Ids) -> set[str | int]:
     return set(ids.tolist() if isinstance(ids, np.ndarray) else ids)
+
+
+def text_id(text: str) -> str:
+    """What a prompt's words are told by: SHA-256 (hex), blind to case and spacing."""
+    plain = " ".join(text.casefold().split())
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def require_unfitted(
+    tested: Iterable[str], fitted_on: frozenset[str] | None, texts: Iterable[str] | None
+) -> None:
+    """Raise when a prompt that something was estimated on is tested.
+
+    Args:
+        tested: ids of the tested rows.
+        fitted_on: ids (or `text_id`s) of what directions, means and thresholds were estimated on;
+            None states that nothing was.
+        texts: words of the tested rows, whose `text_id`s are looked for as well.
+
+    Raises:
+        BadInputError: a shared id or text, or an empty `fitted_on`: an oversight, or None.
+    """
+    if fitted_on is None:
+        return
+    if not fitted_on:
+        raise BadInputError(
+            "fitted_on names what directions and means were estimated on.",
+            got="an empty set",
+            fix="Pass the ids or text_id(text) of the contrast set; None where nothing was fitted.",
+        )
+    known = {*tested, *(text_id(text) for text in texts or ())}
+    require_disjoint(fitted_on, known, "Directions, means and thresholds")

@@ -5,7 +5,9 @@ column are both fitted on the selection rows and scored on report rows of groups
 seen. The effect is the difference of their AUROCs. The projection must also add to text and a probe
 on the embedding layer together: words that the classifier has not met are no discovery. And it must
 add more than random directions of the same covariance do: where any direction adds, it is not the
-trait that does.
+trait that does. What the words tell is what classifiers learn from the selection rows: with few
+prompts (tens of groups) they miss a leaked word that a projection reads, and the claim says no more
+than that.
 """
 
 from __future__ import annotations
@@ -27,23 +29,26 @@ from trait_probe.evidence.checks import Check, beats_check, interval_check, miss
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.power import detectable_of
-from trait_probe.evidence.studies.rows import (
-    AurocPair,
-    LabelledRows,
+from trait_probe.evidence.studies.parts import (
     NullRank,
     NullScores,
     Scores,
-    best_place,
-    chosen_places,
     holm_ranks,
     null_check,
-    null_rank,
+    open_lock,
     opened_once,
+    ranked,
     require_null,
+    require_rates,
     require_rows_of,
     require_shapes,
-    too_small,
     untestable,
+)
+from trait_probe.evidence.studies.rows import (
+    AurocPair,
+    LabelledRows,
+    best_place,
+    too_small,
 )
 from trait_probe.evidence.studies.separation import Wording
 
@@ -78,9 +83,10 @@ class BeyondText:
 
 def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.05) -> list[Claim]:
     """One claim per trait; intervals widened (Bonferroni) for the multiplicity check."""
+    require_rates(alpha)
     rows = study.rows
     places = {trait: int(best_place(scores, rows)) for trait, scores in study.traits.items()}
-    rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
+    open_lock(rows.lock, study.places, places, study.traits)
     text = _text(rows)
     small = too_small(rows)
     if small is None and isinstance(text, Unscored):
@@ -134,7 +140,7 @@ class _Read:
     projection: SplitScores
     both: SplitScores
     effect: Estimate
-    random: NullRank | None
+    random: NullRank | Unscored
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def _claim(
         interval_check("beyond the text", read.effect),
         beats_check("text-only classifier", read.effect),
         _embedding_check(rows, pair, words, read.projection),
-        null_check("random directions", read.random, random_p, alpha),
+        null_check("random directions", read.random, random_p, alpha, looks),
         _passed("same locked splits", "both fitted on the selection rows, read on the report rows"),
         _passed(
             "unseen groups", f"{len(set(rows.report_groups))} report groups, none in selection"
@@ -238,10 +244,10 @@ def _passed(name: str, observed: str) -> Check:
 
 def _random_rank(
     study: BeyondText, text: SplitScores, effect: Estimate, strength: float
-) -> NullRank | None:
+) -> NullRank | Unscored:
     """Where the gain lies among what random directions add in the projection's stead."""
     if study.random is None:
-        return None
+        return Unscored("no random directions were handed in")
     rows, pair = study.rows, AurocPair(study.rows)
     places = best_place(study.random, rows)
     base = auroc(*pair.sides(text.report))
@@ -250,4 +256,4 @@ def _random_rank(
         column = _column(study.random[:, place, draw], rows)
         both = _stack(rows, {"text": text, "projection": column}, strength)
         gains.append(auroc(*pair.sides(both.report)) - base)
-    return null_rank(effect.value, np.array(gains))
+    return ranked(effect.value, np.array(gains))

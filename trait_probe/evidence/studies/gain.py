@@ -21,14 +21,15 @@ from trait_probe.evidence.checks import Check, beats_check, interval_check, miss
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.distribution import input_shifts
 from trait_probe.evidence.estimate import Estimate, Unscored
-from trait_probe.evidence.power import Detectable, detectable_mean
+from trait_probe.evidence.power import Detectable, detectable_of
 from trait_probe.evidence.splits import require_disjoint
-from trait_probe.evidence.studies.rows import null_rank
+from trait_probe.evidence.studies.parts import null_rank, require_rates
 
 EXTRACTED = "extracted vector at its best strength"
 ARMS = (EXTRACTED, "equal-budget random search", "strength-only search", "prompt baseline")
 MIN_SEEDS = 3
 SMALLEST_GAIN = 0.05
+_ROUNDING = 1e-12  # a spread below this share of the scores is rounding
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ class Gain:
         searched: score of each search seed and test question.
         arms: by the names in `ARMS`, `[seed question]`; one row for an arm without seeds.
         test, chosen_on: ids of the test questions, and of all questions used in search and
-            validation; no id is in both.
+            validation (never empty); no id is in both.
         null: scores of random directions at matched coherence `[draw question]`, for the
             percentile.
 
     Raises:
         MismatchError: arms on other questions.
-        BadInputError: an unknown arm, or a test question that was searched or validated on.
+        BadInputError: an unknown arm, no questions to choose on, or a test question that was
+            searched or validated on.
     """
 
     searched: Float[np.ndarray, "seed question"]
@@ -56,26 +58,27 @@ class Gain:
 
     def __post_init__(self) -> None:
         for name, scores in self.arms.items():
-            if name not in ARMS:
-                raise BadInputError("There is no such arm.", got=name, valid=nearest(name, ARMS))
-            if scores.shape[1] != self.searched.shape[1]:
-                raise MismatchError(
-                    f"The arm {name!r} was scored on other questions than the searched vector.",
-                    got=scores.shape,
-                    valid=(self.searched.shape,),
-                )
+            _require_arm(name, scores.shape, self.searched.shape)
         n = self.searched.shape[1]
         if len(set(self.test)) != n or len(self.test) != n:
             raise MismatchError(
                 "Every test question has one id of its own.",
                 got=f"{len(self.test)} ids, {len(set(self.test))} distinct",
                 valid=(n,),
+                fix="Pass the id of each column of the scores, in their order.",
             )
         if self.null is not None and (self.null.shape[1] != n or not len(self.null)):
             raise MismatchError(
                 "Random directions are scored on the test questions.",
                 got=self.null.shape,
                 valid=(f"(draws, {n})",),
+                fix="Score them on the same questions, or pass null=None.",
+            )
+        if not self.chosen_on:
+            raise BadInputError(
+                "A search has questions that it was made on.",
+                got=self.chosen_on,
+                fix="Pass the ids of all questions used in search and validation.",
             )
         require_disjoint(self.test, self.chosen_on, "Questions")
 
@@ -86,13 +89,14 @@ def mean_advantage(
     *,
     unit: str,
     level: float = 0.95,
-) -> Estimate:
+) -> Estimate | Unscored:
     """Mean of `first` minus mean of `second` on the same questions; seeds of each are a sample.
 
     Variance: that of the questions' differences (of means over seeds) over questions, plus that of
     the seed means over seeds for each arm with more than one (each part holds a share of the
     residual, so the sum errs on the wide side); Student t with Welch & Satterthwaite's degrees of
-    freedom. An arm of one row has no seeds: it is as it is.
+    freedom. An arm of one row has no seeds: it is as it is. Where nothing varies, 0 is a point and
+    any other value is Unscored: no interval can be had from it.
 
     Raises:
         BadInputError: fewer than two questions, or values not finite.
@@ -101,18 +105,17 @@ def mean_advantage(
     n_questions = tables[0].shape[1]
     require_count(n_questions, 2, "The number of questions")
     by_question = tables[0].mean(axis=0) - tables[1].mean(axis=0)
-    parts = [(float(by_question.var(ddof=1)) / n_questions, n_questions - 1)]
-    parts += [
-        (float(table.mean(axis=1).var(ddof=1)) / len(table), len(table) - 1)
-        for table in tables
-        if len(table) > 1
-    ]
-    variance = sum(part for part, _ in parts)
     value = float(by_question.mean())
-    half = 0.0
-    if variance > 0.0:
+    parts = _variance_parts(tables, by_question)
+    variance = sum(part for part, _ in parts)
+    rounding = _ROUNDING * max(float(np.abs(table).max()) for table in tables)
+    if variance > rounding**2:
         df = variance**2 / sum(part**2 / df for part, df in parts)
         half = float(stats.t.ppf((1.0 + level) / 2.0, df)) * float(np.sqrt(variance))
+    elif abs(value) > rounding:
+        return Unscored("no variance over questions or seeds, so that nothing bounds the value")
+    else:
+        value = half = 0.0
     return Estimate(
         value=value,
         low=value - half,
@@ -127,7 +130,13 @@ def mean_advantage(
 
 
 def gain_claim(
-    study: Gain, *, statement: str, unit: str, looks: int = 1, id: str = "gain"
+    study: Gain,
+    *,
+    statement: str,
+    unit: str,
+    looks: int = 1,
+    alpha: float = 0.05,
+    id: str = "gain",
 ) -> Claim:
     """One claim that the searched vector beats every arm on the test questions.
 
@@ -135,14 +144,19 @@ def gain_claim(
         unit: of the scores.
         looks: searched vectors compared in this run (traits); intervals of the multiplicity
             check are widened for them (Bonferroni).
+        alpha: error rate over all looks, in (0, 0.05]; below 0.05 it is checked for one look too.
+
+    Raises:
+        BadInputError: `alpha` outside (0, 0.05], or as `mean_advantage`.
     """
+    require_rates(alpha)
     against = {name: _against(study, name, unit) for name in ARMS}
     effect = against[EXTRACTED]
     checks = [interval_check("gain", effect)]
     checks += [beats_check(name, difference) for name, difference in against.items()]
     checks += [_seeds_check(study), _questions_check(study)]
-    if looks > 1:
-        checks.append(_multiplicity(study, unit, looks))
+    if looks > 1 or alpha < 0.05:
+        checks.append(_multiplicity(study, unit, alpha / looks))
     found = _by_question(study)
     return Claim(
         id=id,
@@ -157,8 +171,35 @@ def gain_claim(
         looks=looks,
         smallest_effect_of_interest=SMALLEST_GAIN,
         trigger_involved=False,
-        detectable=None if found is None else _detectable(found, unit),
+        detectable=_detectable(effect),
     )
+
+
+def _require_arm(name: str, got: tuple[int, ...], searched: tuple[int, ...]) -> None:
+    if name not in ARMS:
+        raise BadInputError(
+            "There is no such arm.", got=name, valid=nearest(name, ARMS), fix="Name one of `ARMS`."
+        )
+    if got[1] != searched[1]:
+        raise MismatchError(
+            f"The arm {name!r} was scored on other questions than the searched vector.",
+            got=got,
+            valid=(f"(seeds, {searched[1]})",),
+            fix="Score every arm on the same test questions, in the same order.",
+        )
+
+
+def _variance_parts(
+    tables: list[Float[np.ndarray, "_seed question"]],
+    by_question: Float[np.ndarray, " question"],
+) -> list[tuple[float, int]]:
+    """(variance of the mean, degrees of freedom) of the questions and of each arm's seeds."""
+    n = len(by_question)
+    return [(float(by_question.var(ddof=1)) / n, n - 1)] + [
+        (float(table.mean(axis=1).var(ddof=1)) / len(table), len(table) - 1)
+        for table in tables
+        if len(table) > 1
+    ]
 
 
 def _by_question(study: Gain) -> Float[np.ndarray, " question"] | None:
@@ -177,8 +218,8 @@ def _against(study: Gain, arm: str, unit: str, level: float = 0.95) -> Estimate 
     return mean_advantage(study.searched, study.arms[arm], unit=unit, level=level)
 
 
-def _multiplicity(study: Gain, unit: str, looks: int) -> Check:
-    adjusted = [_against(study, arm, unit, 1.0 - 0.05 / looks) for arm in ARMS]
+def _multiplicity(study: Gain, unit: str, alpha: float) -> Check:
+    adjusted = [_against(study, arm, unit, 1.0 - alpha) for arm in ARMS]
     checks = [beats_check("multiplicity", one) for one in adjusted]
     worst = [check for check in checks if check.status != "passed"]
     return (worst or checks)[0]
@@ -202,5 +243,8 @@ def _rank(study: Gain) -> object:
     return null_rank(float(study.searched.mean()), as_finite(study.null, "The null").mean(axis=1))
 
 
-def _detectable(difference: Float[np.ndarray, " question"], unit: str) -> Detectable:
-    return detectable_mean(len(difference), float(difference.std(ddof=1)), unit)
+def _detectable(effect: Estimate | Unscored) -> Detectable | None:
+    """From the effect's own interval, seeds included; None where nothing varies."""
+    if isinstance(effect, Unscored) or effect.width == 0.0:
+        return None
+    return detectable_of(effect)

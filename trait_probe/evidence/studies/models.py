@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +12,11 @@ from jaxtyping import Float, Int
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.locks import ReportLock
-from trait_probe.evidence.splits import Split, require_disjoint
+from trait_probe.evidence.splits import Split, require_unfitted
 
 Grid = Float[np.ndarray, "row place ..."]
 SAME = 0.99
+COPY = 0.95
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class ModelScores:
                 valid=(self.base.shape,),
                 fix="Replay the same token ids through all models.",
             )
+        for scores in (self.base, *others):
+            as_finite(scores, "The scores of every model")
 
     def shift(self) -> Grid:
         """Variant minus base, in the scores' units."""
@@ -120,8 +125,8 @@ class ShiftRows:
         ids: per row, what identifies its prompt.
         groups: per row, the prompt family that it moves with.
         lock: selection and report rows; no group is on both sides.
-        fitted_on: ids of everything that directions and means were estimated on; none may be
-            tested.
+        fitted_on: ids of everything that directions and means were estimated on, none of which
+            may be tested; None states that nothing was.
 
     Raises:
         MismatchError: not one entry per row.
@@ -131,14 +136,56 @@ class ShiftRows:
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     lock: ReportLock
-    fitted_on: frozenset[str]
+    fitted_on: frozenset[str] | None
 
     def __post_init__(self) -> None:
         require_same_length(len(self.ids), self.groups, "groups")
         self.lock.require_apart(self.groups)
-        require_disjoint(self.fitted_on, self.ids, "Directions and means")
+        require_unfitted(self.ids, self.fitted_on, None)
 
     @property
     def report_groups(self) -> tuple[str, ...]:
         """Groups of the report rows, once the lock was opened."""
         return tuple(self.groups[i] for i in self.lock.split.report)
+
+
+def require_apart(directions: Mapping[str, Float[np.ndarray, "place d_model"]]) -> None:
+    """Raise when two unrelated traits are one: they would count as two independent rivals.
+
+    Raises:
+        BadInputError: a pair whose |cosine| is above 0.95 at every place.
+    """
+    for one, other in itertools.combinations(directions, 2):
+        cosines = np.abs((directions[one] * directions[other]).sum(axis=1))
+        if cosines.min() > COPY:
+            raise BadInputError(
+                "Unrelated traits must not be copies of each other.",
+                got=f"{one!r} and {other!r}, cosine {float(cosines.min()):.2f} or more everywhere",
+                fix="Leave one of them out.",
+            )
+
+
+def require_unit(
+    directions: Mapping[str, Float[np.ndarray, "_place d_model"]], places: int
+) -> None:
+    """Raise unless every trait has a unit direction per place.
+
+    Raises:
+        BadInputError: a direction that is not finite or not of length 1.
+        MismatchError: not one per place.
+    """
+    for name, found in directions.items():
+        if len(found) != places:
+            raise MismatchError(
+                f"The directions of {name!r} must be one per place.",
+                got=len(found),
+                valid=(places,),
+                fix="Stack them in the order of the places.",
+            )
+        norms = np.linalg.norm(as_finite(found, f"The directions of {name!r}"), axis=1)
+        if np.abs(norms - 1.0).max() > 1e-3:
+            raise BadInputError(
+                f"The directions of {name!r} must have length 1, or cosines are none.",
+                got=[float(norm) for norm in norms],
+                fix="Divide each by its norm.",
+            )

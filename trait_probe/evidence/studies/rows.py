@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +10,13 @@ from jaxtyping import Bool, Float, Int
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.auc import auroc_columns, auroc_difference
-from trait_probe.evidence.checks import Check, Kind, Status, missing_check
-from trait_probe.evidence.claims import SIZE_CHECK, Claim
-from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.checks import Check, missing_check
+from trait_probe.evidence.claims import SIZE_CHECK
+from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.locks import ReportLock
-from trait_probe.evidence.multiplicity import holm
-from trait_probe.evidence.nulls import percentile, permutation_p
 from trait_probe.evidence.power import MIN_CLUSTERS
-from trait_probe.evidence.splits import Split, require_disjoint
-
-Scores = Float[np.ndarray, "row place"]
-NullScores = Float[np.ndarray, "row place draw"]
+from trait_probe.evidence.splits import Split, require_unfitted
+from trait_probe.evidence.studies.parts import NullScores, Scores, effective_clusters
 
 
 @dataclass(frozen=True)
@@ -33,8 +28,8 @@ class LabelledRows:
         labels: True for the group that the statement says scores higher.
         groups: per row, the prompt or prompt family that it moves with.
         lock: selection and report rows; no group is on both sides.
-        fitted_on: ids of everything that directions, means and thresholds were estimated on; none
-            of them may be tested. Empty only where nothing was estimated from prompts.
+        fitted_on: ids or `splits.text_id`s of everything that directions, means and thresholds
+            were estimated on, none of which may be tested; None states that nothing was.
         lengths: tokens per row.
         texts: the words of each row; None where there are none to classify.
 
@@ -47,7 +42,7 @@ class LabelledRows:
     labels: Bool[np.ndarray, " row"]
     groups: tuple[str, ...]
     lock: ReportLock
-    fitted_on: frozenset[str]
+    fitted_on: frozenset[str] | None
     lengths: Int[np.ndarray, " row"]
     texts: tuple[str, ...] | None = None
 
@@ -56,9 +51,13 @@ class LabelledRows:
         require_same_length(n, self.ids, "ids")
         require_same_length(n, self.groups, "groups")
         if len(self.lengths) != n or (self.texts is not None and len(self.texts) != n):
-            raise MismatchError("Labels, lengths and texts have one entry per row.", got=n)
+            raise MismatchError(
+                "Labels, lengths and texts have one entry per row.",
+                got=n,
+                fix="Build all of them from the same table.",
+            )
         self.lock.require_apart(self.groups)
-        require_disjoint(self.fitted_on, self.ids, "Directions, means and thresholds")
+        require_unfitted(self.ids, self.fitted_on, self.texts)
 
     @property
     def split(self) -> Split:
@@ -83,16 +82,11 @@ class LabelledRows:
             len(set(names[~self.report_labels].tolist())),
         )
 
-
-def opened_once(lock: ReportLock) -> Check:
-    """Failed where the report rows were looked at before with other choices."""
-    status: Status = "failed" if lock.reopened else "passed"
-    return Check("report split opened once", status, lock.note(), "one selection, made unseen")
-
-
-def chosen_places(places: Mapping[str, str]) -> dict[str, object]:
-    """What a study tells the lock: the same for every kind of claim on the same choice."""
-    return {"places": dict(places)}
+    def effective_clusters(self) -> float:
+        """`effective_clusters` of the class with fewer."""
+        names = np.array(self.report_groups)
+        sides = (names[self.report_labels], names[~self.report_labels])
+        return min(effective_clusters(side.tolist()) for side in sides)
 
 
 @dataclass(frozen=True)
@@ -137,12 +131,13 @@ class AurocPair:
 
 def too_small(rows: LabelledRows) -> Check | None:
     """The missing check of a study whose smaller class has too few groups to report on."""
-    smaller = min(rows.clusters())
-    if smaller >= MIN_CLUSTERS:
-        return None
-    return missing_check(
-        SIZE_CHECK, f"{smaller} groups in the smaller class", f"{MIN_CLUSTERS} or more"
-    )
+    if min(rows.clusters()) == 0 or rows.effective_clusters() < MIN_CLUSTERS:
+        observed = (
+            f"{min(rows.clusters())} groups in the smaller class, effectively "
+            f"{rows.effective_clusters():.1f}"
+        )
+        return missing_check(SIZE_CHECK, observed, f"{MIN_CLUSTERS} or more")
+    return None
 
 
 def best_place(scores: Scores | NullScores, rows: LabelledRows) -> Int[np.ndarray, ...]:
@@ -171,94 +166,3 @@ def null_aurocs(null: NullScores, rows: LabelledRows) -> Float[np.ndarray, " dra
     values = null[rows.split.report][:, places, np.arange(null.shape[2])].astype(np.float64)
     labels = rows.report_labels
     return auroc_columns(values[labels], values[~labels])
-
-
-@dataclass(frozen=True)
-class NullRank:
-    """Where an effect lies among what null directions gave: share below, one-sided p, draws."""
-
-    percentile: float
-    p: float
-    n: int
-
-    def to_json(self) -> dict[str, object]:
-        return dict(vars(self))
-
-
-def untestable(kind: Kind, name: str, statement: str, why: Check, looks: int) -> Claim:
-    """The claim of a study that is too small, or lacks what everything else rests on."""
-    return Claim(
-        id=name,
-        kind=kind,
-        statement=statement,
-        effect=Unscored(why.observed),
-        checks=(why,),
-        controls={},
-        nulls={},
-        shortcuts={},
-        split="report rows",
-        looks=looks,
-        trigger_involved=False,
-    )
-
-
-def null_rank(value: float, null: Float[np.ndarray, " draw"]) -> NullRank:
-    """Percentile (ties one half) and Phipson & Smyth's p."""
-    return NullRank(percentile(value, null), permutation_p(value, null), len(null))
-
-
-def null_check(name: str, rank: NullRank | None, adjusted_p: float, alpha: float) -> Check:
-    """Passed when the effect stands out among null directions, for all the study's traits."""
-    required = f"p <= {alpha:g} (Holm-adjusted over the traits) among null directions"
-    if rank is None:
-        return missing_check(name, "not handed in", required)
-    observed = f"above {100 * rank.percentile:.4g} % of {rank.n}, adjusted p = {adjusted_p:.4g}"
-    return Check(name, "passed" if adjusted_p <= alpha else "failed", observed, required)
-
-
-def holm_ranks(ranks: Sequence[NullRank | None]) -> list[float]:
-    """Holm-adjusted p values of the traits; one without a null counts as p = 1."""
-    if not ranks:
-        return []
-    return [float(p) for p in holm(np.array([1.0 if r is None else r.p for r in ranks]))]
-
-
-def require_traits(traits: Mapping[str, object]) -> None:
-    """Raise unless there is a trait."""
-    if not traits:
-        raise BadInputError("A study needs at least one trait.", got=0, fix="Hand in its scores.")
-
-
-def require_shapes(traits: Mapping[str, Scores], rows: int, places: int) -> None:
-    """Raise unless every trait has one score per row and place, and there is a trait."""
-    require_traits(traits)
-    for name, scores in traits.items():
-        if scores.shape != (rows, places):
-            raise MismatchError(
-                f"The scores of {name!r} must have one row per prompt and one column per place.",
-                got=scores.shape,
-                valid=((rows, places),),
-                fix="Build scores, labels and places from the same table.",
-            )
-
-
-def require_null(null: NullScores | None, rows: int, places: int) -> None:
-    """Raise unless null directions have a score per row and place, and there is one."""
-    if null is None:
-        return
-    if null.shape[:2] != (rows, places) or not null.shape[2]:
-        raise MismatchError(
-            "Null directions have one row per prompt, one column per place, and one draw or more.",
-            got=null.shape,
-            valid=(f"({rows}, {places}, draws)",),
-            fix="Score them on the same prompts and places as the traits.",
-        )
-
-
-def require_rows_of(values: Mapping[str, Float[np.ndarray, "_row ..."]], rows: int) -> None:
-    """Raise unless every array has one row per prompt."""
-    for name, found in values.items():
-        if len(found) != rows:
-            raise MismatchError(
-                f"{name!r} must have one row per prompt.", got=len(found), valid=(rows,)
-            )

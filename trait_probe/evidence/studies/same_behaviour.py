@@ -1,4 +1,9 @@
-"""Claims that behaviour does not differ: an interval within a bound, not an absent significance.
+"""Claims that behaviour does not differ on average, and in few inputs.
+
+An interval within a bound, not an absent significance. A mean alone does not say it: where half of
+the answers turn one way and half the other, it does not move. So the share of inputs whose outcome
+changes is bounded too, by its upper end (Clopper & Pearson 1934). Both must hold (an
+intersection-union test).
 
 Two one-sided tests at 5 % (Schuirmann 1987), as a 90 % interval of the mean paired difference
 inside the bound. Scores lie in [0, 1] (a rate by rule, a judge's share), so that differences lie in
@@ -15,9 +20,20 @@ from jaxtyping import Float
 from scipy import stats
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence._arrays import as_finite, cluster_codes, require_same_length
-from trait_probe.evidence.checks import interval_check
-from trait_probe.evidence.claims import Claim
+from trait_probe.evidence._arrays import (
+    as_finite,
+    cluster_codes,
+    require_fraction,
+    require_same_length,
+)
+from trait_probe.evidence.checks import (
+    Check,
+    Status,
+    interval_check,
+    interval_passes,
+    missing_check,
+)
+from trait_probe.evidence.claims import MULTIPLICITY_CHECK, Claim
 from trait_probe.evidence.distribution import input_shifts
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.power import Detectable
@@ -26,6 +42,11 @@ from trait_probe.evidence.significance import sign_flip
 LEVEL = 0.90
 BOUND = 0.1
 """Rate; the default distance within which two behaviours count as the same."""
+CHANGED = 0.5
+"""Rate; an input changes when its mean outcome moves by more than this."""
+MOST_CHANGED = 0.2
+"""The default for the share of inputs that may change."""
+FEW_CHANGE = "few inputs change"
 
 
 def rate_difference(
@@ -44,19 +65,8 @@ def rate_difference(
     Raises:
         BadInputError: scores outside [0, 1], or fewer than two clusters.
     """
-    rows = [as_finite(side, "The scores", at_least=1) for side in (first, second)]
-    require_same_length(len(rows[0]), clusters, "clusters")
-    require_same_length(len(rows[1]), clusters, "clusters")
-    if min(side.min() for side in rows) < 0.0 or max(side.max() for side in rows) > 1.0:
-        raise BadInputError(
-            "Behaviour scores lie in [0, 1].",
-            got=[(float(side.min()), float(side.max())) for side in rows],
-            fix="Pass rates, rule outcomes (0 or 1), or judge scores divided by their maximum.",
-        )
-    codes, n = cluster_codes(clusters)
-    if n < 2:
-        raise BadInputError("An interval needs two or more clusters.", got=n)
-    d = np.bincount(codes, weights=rows[0] - rows[1]) / np.bincount(codes)
+    d = _cluster_differences(first, second, clusters)
+    n = len(d)
     centre = float(d.sum() / (n + 2))
     variance = ((float((d**2).sum()) + 2.0) / (n + 2) - centre**2) / (n + 2)
     half = float(stats.t.ppf((1.0 + level) / 2.0, n - 1)) * float(np.sqrt(variance))
@@ -64,10 +74,40 @@ def rate_difference(
         value=float(d.mean()),
         low=max(-1.0, centre - half),
         high=min(1.0, centre + half),
-        n=len(codes),
+        n=len(first),
         n_clusters=n,
         unit="rate difference",
         method="bonett-price with student t, over clusters",
+        level=level,
+    )
+
+
+def changed_share(
+    first: Float[np.ndarray, " row"],
+    second: Float[np.ndarray, " row"],
+    clusters: Sequence[str],
+    *,
+    level: float = LEVEL,
+) -> Estimate:
+    """Share of clusters whose mean score differs by more than `CHANGED`, in [0, 1].
+
+    Clopper & Pearson's (1934) interval over clusters; each end is one-sided at (1 + level) / 2,
+    so that the upper end at level 0.9 is a one-sided 95 % one.
+
+    Raises:
+        BadInputError: as `rate_difference`.
+    """
+    changed = np.abs(_cluster_differences(first, second, clusters)) > CHANGED
+    hits, n = int(changed.sum()), len(changed)
+    ends = stats.binomtest(hits, n).proportion_ci(level, method="exact")
+    return Estimate(
+        value=hits / n,
+        low=float(ends.low),
+        high=float(ends.high),
+        n=len(first),
+        n_clusters=n,
+        unit="share of inputs",
+        method=f"clopper-pearson over clusters (each end one-sided {50 * (1 + level):g} %)",
         level=level,
     )
 
@@ -80,38 +120,102 @@ def same_behaviour_claim(
     statement: str,
     split: str,
     bound: float = BOUND,
+    most_changed: float = MOST_CHANGED,
+    looks: int = 1,
     n_permutations: int = 2000,
     seed: int = 0,
     id: str = "same_behaviour",
 ) -> Claim:
-    """One claim that two outputs' scores differ by less than `bound` on average.
+    """One claim that scores differ by less than `bound` on average, and in few inputs.
 
     Args:
         first, second: scores in [0, 1] of the two models or conditions on the same rows.
         clusters: per row, the prompt.
-        bound: set before looking, in rate.
+        bound: set before looking, in rate, in (0, 1).
+        most_changed: set before looking; share of clusters, in (0, 1), that may change by more
+            than `CHANGED`.
+        looks: comparisons made in this run; both requirements must then hold at error rates
+            divided by it too (Bonferroni).
+
+    Raises:
+        BadInputError: as `rate_difference`, or `bound` or `most_changed` outside (0, 1).
     """
+    require_fraction(bound, "bound")
+    require_fraction(most_changed, "most_changed")
     effect = rate_difference(first, second, clusters)
+    share = changed_share(first, second, clusters)
+    checks = [
+        interval_check("same behaviour", effect, bound=bound),
+        _few_change_check(share, most_changed),
+    ]
+    if looks > 1:
+        level = 1.0 - (1.0 - LEVEL) / looks
+        widened = rate_difference(first, second, clusters, level=level)
+        raised = changed_share(first, second, clusters, level=level)
+        checks.append(_multiplicity_check(widened, raised, bound, most_changed))
     difference = first.astype(np.float64) - second.astype(np.float64)
+    flips = sign_flip(difference, clusters, n=n_permutations, seed=seed, alternative="two-sided")
     return Claim(
         id=id,
         kind="same behaviour",
         statement=statement,
         effect=effect,
-        checks=(interval_check("same behaviour", effect, bound=bound),),
+        checks=tuple(checks),
         controls={},
-        nulls={
-            "signs flipped": sign_flip(
-                difference, clusters, n=n_permutations, seed=seed, alternative="two-sided"
-            )
-        },
-        shortcuts={"per input": input_shifts(difference)},
+        nulls={"signs flipped": flips},
+        shortcuts={"per input": input_shifts(difference), "inputs that change": share},
         split=split,
-        looks=1,
+        looks=looks,
         smallest_effect_of_interest=bound,
         trigger_involved=False,
         detectable=_smallest_bound(effect),
     )
+
+
+def _cluster_differences(
+    first: Float[np.ndarray, " row"], second: Float[np.ndarray, " row"], clusters: Sequence[str]
+) -> Float[np.ndarray, " cluster"]:
+    """Mean of first minus second in each cluster, after the rows were checked."""
+    rows = [as_finite(side, "The scores", at_least=1) for side in (first, second)]
+    require_same_length(len(rows[0]), clusters, "clusters")
+    require_same_length(len(rows[1]), clusters, "clusters")
+    if min(side.min() for side in rows) < 0.0 or max(side.max() for side in rows) > 1.0:
+        raise BadInputError(
+            "Behaviour scores lie in [0, 1].",
+            got=[(float(side.min()), float(side.max())) for side in rows],
+            fix="Pass rates, rule outcomes (0 or 1), or judge scores divided by their maximum.",
+        )
+    codes, n = cluster_codes(clusters)
+    if n < 2:
+        raise BadInputError(
+            "An interval needs two or more clusters.", got=n, fix="Add prompts, not answers."
+        )
+    return np.asarray(np.bincount(codes, weights=rows[0] - rows[1]) / np.bincount(codes))
+
+
+def _few_change_check(share: Estimate, most: float) -> Check:
+    required = f"a one-sided 95 % upper end of at most {most:g}"
+    n = share.n_clusters
+    needed = int(np.ceil(np.log((1.0 - LEVEL) / 2) / np.log1p(-most)))  # with none changed
+    if n < needed:
+        return missing_check(FEW_CHANGE, f"{n} clusters, {needed} needed to show it", required)
+    status: Status = "passed" if share.high <= most else "failed"
+    return Check(FEW_CHANGE, status, _share_text(share), required)
+
+
+def _multiplicity_check(widened: Estimate, raised: Estimate, bound: float, most: float) -> Check:
+    held = interval_passes("same behaviour", widened, bound) and raised.high <= most
+    observed = (
+        f"{100 * widened.level:g} % interval [{widened.low:.4g}, {widened.high:.4g}] "
+        f"{widened.unit}; {_share_text(raised)}"
+    )
+    required = f"the interval wholly within {bound:g} of 0, the upper end at most {most:g}"
+    return Check(MULTIPLICITY_CHECK, "passed" if held else "failed", observed, required)
+
+
+def _share_text(share: Estimate) -> str:
+    changed, most = 100 * share.value, 100 * share.high
+    return f"{changed:.4g} % of {share.n_clusters} clusters change, upper end {most:.4g} %"
 
 
 def _smallest_bound(effect: Estimate) -> Detectable:

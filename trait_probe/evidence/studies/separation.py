@@ -31,24 +31,27 @@ from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.power import detectable_auroc
 from trait_probe.evidence.significance import Significance, permutation
 from trait_probe.evidence.simultaneous import simultaneous_aurocs
-from trait_probe.evidence.studies.rows import (
-    AurocPair,
-    LabelledRows,
+from trait_probe.evidence.studies.parts import (
     NullRank,
     NullScores,
     Scores,
-    best_place,
-    chosen_places,
     holm_ranks,
-    null_aurocs,
     null_check,
-    null_rank,
+    open_lock,
     opened_once,
+    ranked,
     require_null,
+    require_rates,
     require_rows_of,
     require_shapes,
-    too_small,
     untestable,
+)
+from trait_probe.evidence.studies.rows import (
+    AurocPair,
+    LabelledRows,
+    best_place,
+    null_aurocs,
+    too_small,
 )
 
 SMALLEST_AUROC = 0.1
@@ -85,8 +88,9 @@ class Separation:
         traits: per trait, scores `[row place]`; larger means more of the trait.
         random: scores of random directions of the activations' covariance, `[row place draw]`.
         foils: per foil (a topic, an unrelated trait), scores `[row place]`.
-        embedding: per trait, scores `[row]` of the direction that the same texts give at the
-            embedding layer, read at the same positions.
+        embedding: per trait, scores `[row]` of the direction that the same contrast set gives at
+            the embedding layer, both averaged over all tokens up to the place read: one token
+            that is the same in every prompt says nothing, and counts as missing.
 
     Raises:
         MismatchError: shapes that do not fit.
@@ -117,7 +121,7 @@ class _Read:
     scores: Float[np.ndarray, " report"]
     effect: Estimate
     labels: Significance
-    random: NullRank | None
+    random: NullRank | Unscored
 
 
 def separation_claims(
@@ -133,8 +137,9 @@ def separation_claims(
     Args:
         n_permutations: relabelings of the report rows, at least 1 / alpha.
     """
+    require_rates(alpha, n_permutations)
     places = {trait: int(best_place(scores, study.rows)) for trait, scores in study.traits.items()}
-    study.rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
+    open_lock(study.rows.lock, study.places, places, study.traits)
     if small := too_small(study.rows):
         return [
             untestable(
@@ -179,9 +184,9 @@ def _read(study: Separation, trait: str, place: int, n_permutations: int, seed: 
         n=n_permutations,
         seed=seed,
     )
-    rank = None
+    rank: NullRank | Unscored = Unscored("no random directions were handed in")
     if study.random is not None:
-        rank = null_rank(effect.value, null_aurocs(study.random, rows))
+        rank = ranked(effect.value, null_aurocs(study.random, rows))
     return _Read(trait, study.places[place], scores, effect, labels, rank)
 
 
@@ -191,7 +196,7 @@ class _Shared:
 
     length: Float[np.ndarray, " report"] | Unscored
     text: Estimate | Unscored
-    foil: tuple[str, Float[np.ndarray, " report"]] | None
+    foil: tuple[str, Float[np.ndarray, " report"]] | Unscored
 
     @classmethod
     def of(cls, study: Separation) -> _Shared:
@@ -216,10 +221,10 @@ def _text_auroc(rows: LabelledRows, pair: AurocPair) -> Estimate | Unscored:
     )
 
 
-def _best_foil(study: Separation) -> tuple[str, Float[np.ndarray, " report"]] | None:
+def _best_foil(study: Separation) -> tuple[str, Float[np.ndarray, " report"]] | Unscored:
     """The foil and place that tell the selection rows apart best, on the report rows."""
     if not study.foils:
-        return None
+        return Unscored("no foil direction was handed in")
     rows = study.rows
     chosen, labels = rows.lock.selection, rows.labels[rows.lock.selection]
     found = []
@@ -227,7 +232,10 @@ def _best_foil(study: Separation) -> tuple[str, Float[np.ndarray, " report"]] | 
         place = int(best_place(scores, rows))
         column = scores[:, place].astype(np.float64)
         on_selection = auroc(column[chosen][labels], column[chosen][~labels])
-        found.append((on_selection, name, column[rows.split.report]))
+        if np.ptp(column[chosen]) > 0.0:
+            found.append((on_selection, name, column[rows.split.report]))
+    if not found:
+        return Unscored("every foil scores all selection rows alike")
     _, name, report = max(found, key=lambda item: item[0])
     return name, report
 
@@ -242,13 +250,12 @@ def _claim(
     alpha: float,
 ) -> Claim:
     pair = AurocPair(study.rows)
-    embedding = None if study.embedding is None else study.embedding.get(read.trait)
-    at_embedding = None if embedding is None else embedding[study.rows.split.report]
-    foil = None if shared.foil is None else shared.foil[1]
+    at_embedding = _at_embedding(study, read.trait)
+    foil = shared.foil if isinstance(shared.foil, Unscored) else shared.foil[1]
     checks = [
         interval_check("separation", read.effect),
         p_value_check("label permutation", read.labels.p, alpha=alpha),
-        null_check("random directions", read.random, random_p, alpha),
+        null_check("random directions", read.random, random_p, alpha, len(study.traits)),
         _beats(pair, "foil directions", read.scores, foil),
         _beats(pair, "embedding layer", read.scores, at_embedding),
         _beats(pair, "length", read.scores, shared.length),
@@ -261,7 +268,7 @@ def _claim(
         statement=f"{wording.separates(read.trait)}, at {read.place}.",
         effect=read.effect,
         checks=tuple(checks),
-        controls={"foil": None if shared.foil is None else shared.foil[0]},
+        controls={"foil": shared.foil if isinstance(shared.foil, Unscored) else shared.foil[0]},
         nulls={"label permutation": read.labels, "random directions": read.random},
         shortcuts={
             TEXT_BASELINE: shared.text,
@@ -279,24 +286,28 @@ def _claim(
     )
 
 
+def _at_embedding(study: Separation, trait: str) -> Float[np.ndarray, " report"] | Unscored:
+    found = None if study.embedding is None else study.embedding.get(trait)
+    if found is None:
+        return Unscored("no scores at the embedding layer were handed in")
+    if np.ptp(found[study.rows.lock.selection]) == 0.0:
+        return Unscored("the embedding layer scores all selection rows alike: read more tokens")
+    return np.asarray(found[study.rows.split.report].astype(np.float64))
+
+
 def _beats(
     pair: AurocPair,
     name: str,
     scores: Float[np.ndarray, " report"],
-    other: Float[np.ndarray, " report"] | Unscored | None,
+    other: Float[np.ndarray, " report"] | Unscored,
 ) -> Check:
-    if other is None or isinstance(other, Unscored):
-        why = "not handed in" if other is None else other.reason
-        return missing_check(name, why, "an advantage of the projection over it")
-    return beats_check(name, pair.advantage(scores, other.astype(np.float64)))
+    if isinstance(other, Unscored):
+        return missing_check(name, other.reason, "an advantage of the projection over it")
+    return beats_check(name, pair.advantage(scores, other))
 
 
-def _auroc_of(
-    pair: AurocPair, scores: Float[np.ndarray, " report"] | Unscored | None
-) -> float | Unscored:
-    if scores is None or isinstance(scores, Unscored):
-        return scores or Unscored("not handed in")
-    return auroc(*pair.sides(scores.astype(np.float64)))
+def _auroc_of(pair: AurocPair, scores: Float[np.ndarray, " report"] | Unscored) -> float | Unscored:
+    return scores if isinstance(scores, Unscored) else auroc(*pair.sides(scores))
 
 
 def _notes(study: Separation, read: _Read, shared: _Shared) -> tuple[str, ...]:

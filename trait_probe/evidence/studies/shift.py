@@ -34,21 +34,23 @@ from trait_probe.evidence.checks import (
 )
 from trait_probe.evidence.claims import MODELS_CHECK, SIZE_CHECK, Claim
 from trait_probe.evidence.distribution import input_shifts
-from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.estimate import Unscored
 from trait_probe.evidence.means import clustered_mean
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PretendNull, pretend_null
 from trait_probe.evidence.power import MIN_CLUSTERS, detectable_of
 from trait_probe.evidence.simultaneous import simultaneous_means
 from trait_probe.evidence.splits import Split
-from trait_probe.evidence.studies.models import ModelScores, ShiftRows
-from trait_probe.evidence.studies.rows import (
+from trait_probe.evidence.studies.models import ModelScores, ShiftRows, require_apart, require_unit
+from trait_probe.evidence.studies.parts import (
     NullRank,
-    chosen_places,
+    effective_clusters,
     holm_ranks,
     null_check,
-    null_rank,
+    open_lock,
     opened_once,
+    ranked,
+    require_rates,
     require_traits,
     untestable,
 )
@@ -110,7 +112,11 @@ class Shift:
                 got=both,
                 fix="Leave it out of the unrelated traits.",
             )
+        require_unit(self.directions, len(self.places))
         named = {*self.traits, *self.unrelated}
+        require_apart(
+            {name: self.directions[name] for name in self.unrelated if name in self.directions}
+        )
         if self.directions and not named <= set(self.directions):
             raise MismatchError(
                 "Directions are handed in for every trait, claimed or unrelated, or for none.",
@@ -145,8 +151,8 @@ class _Read:
     place: str
     shift: Float[np.ndarray, " report"]
     beyond: Float[np.ndarray, " report"]
-    random: NullRank | None
-    shuffled: NullRank | None
+    random: NullRank | Unscored
+    shuffled: NullRank | Unscored
     rivals: PretendNull | Unscored
 
 
@@ -163,11 +169,14 @@ def shift_claims(
     Args:
         n_permutations: sign flips of the report rows' groups, at least 1 / alpha.
     """
+    require_rates(alpha, n_permutations)
     places = {trait: _best_place(study, trait) for trait in study.traits}
-    study.rows.lock.report(chosen_places({t: study.places[i] for t, i in places.items()}))
+    beyond_all = {name: models.beyond_controls() for name, models in study.traits.items()}
+    open_lock(study.rows.lock, study.places, places, beyond_all)
     clusters = study.rows.report_groups
-    if (n := len(set(clusters))) < MIN_CLUSTERS:
-        small = missing_check(SIZE_CHECK, f"{n} report groups", f"{MIN_CLUSTERS} or more")
+    if (n := effective_clusters(clusters)) < MIN_CLUSTERS:
+        observed = f"{len(set(clusters))} report groups, effectively {n:.1f}"
+        small = missing_check(SIZE_CHECK, observed, f"{MIN_CLUSTERS} or more")
         return [
             untestable(
                 "shift", f"shift:{trait}", f"{models.carries(trait)}.", small, len(study.traits)
@@ -221,8 +230,10 @@ def _read(study: Shift, trait: str, place: int) -> _Read:
     )
 
 
-def _rank(value: float, null: ModelScores | None, split: Split) -> NullRank | None:
-    return None if null is None else null_rank(value, null.reported(split))
+def _rank(value: float, null: ModelScores | None, split: Split) -> NullRank | Unscored:
+    if null is None:
+        return Unscored("not handed in")
+    return ranked(value, null.reported(split))
 
 
 def _rivals(study: Shift, trait: str, value: float) -> PretendNull | Unscored:
@@ -238,6 +249,8 @@ def _rivals(study: Shift, trait: str, value: float) -> PretendNull | Unscored:
             f"{n} control models and {len(study.unrelated)} unrelated traits; {MIN_RIVALS} of "
             "either are needed (and one control)"
         )
+    if np.ptp(rivals) == 0.0:
+        return Unscored(f"{len(rivals)} rivals that all give the same")
     return pretend_null(value, np.array(rivals))
 
 
@@ -259,17 +272,15 @@ def _p(null: PretendNull | Unscored) -> float:
 
 
 def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha: float) -> Claim:
-    clusters = list(study.rows.report_groups)
+    clusters, looks = list(study.rows.report_groups), len(study.traits)
     effect = clustered_mean(read.shift, clusters, unit=UNIT)
     beyond = clustered_mean(read.beyond, clusters, unit=UNIT)
-    control: Estimate | Unscored = (
-        beyond if study.n_controls else Unscored("no control model was given")
-    )
+    control = _no_control(study, read.trait) or beyond
     checks = (
         interval_check("shift", effect),
         beats_check("control model", control),
-        null_check("random directions", read.random, adjusted.random, alpha),
-        null_check("unrelated directions", read.shuffled, adjusted.shuffled, alpha),
+        null_check("random directions", read.random, adjusted.random, alpha, looks),
+        null_check("unrelated directions", read.shuffled, adjusted.shuffled, alpha, looks),
         _rivals_check(study, read.rivals, adjusted.rivals, alpha),
         p_value_check("multiplicity", adjusted.flips, alpha=alpha),
         opened_once(study.rows.lock),
@@ -283,7 +294,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         ),
         effect=effect,
         checks=checks,
-        controls={"beyond the control model": control} if study.n_controls else {},
+        controls={"beyond the control model": control},
         nulls={
             "random directions": read.random,
             "unrelated directions": read.shuffled,
@@ -291,7 +302,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         },
         shortcuts={"per input, beyond the control": input_shifts(read.beyond)},
         split="report rows; place chosen on the selection rows",
-        looks=len(study.traits),
+        looks=looks,
         smallest_effect_of_interest=SMALLEST_SHIFT,
         trigger_involved=False,
         detectable=detectable_of(beyond),
@@ -299,13 +310,26 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
     )
 
 
+def _no_control(study: Shift, trait: str) -> Unscored | None:
+    """Why there is nothing to subtract, if so: a control that is the base takes nothing off."""
+    models = study.traits[trait]
+    if not models.controls:
+        return Unscored("no control model was given")
+    for number, control in enumerate(models.controls):
+        if np.array_equal(control, models.base):
+            return Unscored(f"control model {number + 1} gives what the base gives: no fine-tune")
+    return None
+
+
 def _rivals_check(
     study: Shift, rivals: PretendNull | Unscored, adjusted_p: float, alpha: float
 ) -> Check:
-    required = f"prediction p <= {alpha:g} (Holm-adjusted over the traits)"
+    required = f"beyond all, with a prediction p <= {alpha:g} (Holm-adjusted over the traits)"
     if isinstance(rivals, Unscored):
         return missing_check(MODELS_CHECK, rivals.reason, required)
     by_controls = study.n_controls >= MIN_RIVALS
     among = "controls in the variant's role" if by_controls else "unrelated traits"
-    observed = f"adjusted p = {adjusted_p:.4g} among {rivals.n} {among}"
-    return Check(MODELS_CHECK, "passed" if adjusted_p <= alpha else "failed", observed, required)
+    words = "beyond all" if rivals.beyond_all else "not beyond all"
+    observed = f"{words} {rivals.n} {among}, adjusted p = {adjusted_p:.4g}"
+    passed = rivals.beyond_all and adjusted_p <= alpha
+    return Check(MODELS_CHECK, "passed" if passed else "failed", observed, required)
