@@ -91,7 +91,7 @@ def confounded_studies() -> list[Confounded]:
         _checked(
             "fine-tuning offset of 3 SD, no control model and no null",
             "shift",
-            (*offsets, "controls shown"),
+            (*offsets, "controls shown", "nulls shown"),
             lambda seed: _shift(shifts.Plan(common=3.0), seed, control=False),
         ),
         Confounded(
