@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repeats", type=int, default=10, help="power studies a point; at d = 1 ten times as many"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--match", default="", help="only null studies whose name holds this")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--twins", type=Path, help="folder that keeps the trained twin seeds")
     parser.add_argument("--figures", type=Path, help="folder for the figures")
@@ -62,7 +63,7 @@ def _null(args: Any) -> tuple[list[dict[str, Any]], list[record.Bar]]:
     with tempfile.TemporaryDirectory() as scratch:
         studies = all_null(args.twins or Path(scratch))
     rows = []
-    for study in studies:
+    for study in [study for study in studies if args.match in study.name]:
         outcomes = _many(
             lambda seed, study=study: Outcome.of(study.run(seed)), range(args.studies), args.workers
         )

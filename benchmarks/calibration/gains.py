@@ -17,13 +17,14 @@ def gain(
     With `others` below 0 all arms but the extracted vector are worse by that much: one comparison
     decides, and four that must be won at once hide no error rate.
 
-    A search adds something of its own to every question (SD 0.1), each answer is noisy.
+    A search adds something of its own to every question (SD 0.1), each answer is noisy. An arm
+    without seeds is as it is: nothing of its own, or there would be a true difference.
     """
     rng = np.random.default_rng(seed)
     question = rng.standard_normal(n)
 
     def scores(k: int) -> np.ndarray:
-        own = 0.1 * rng.standard_normal((k, 1))
+        own = 0.1 * rng.standard_normal((k, 1)) if k > 1 else 0.0
         return question + own + 0.7 * rng.standard_normal((k, n))
 
     searched = scores(seeds) + effect

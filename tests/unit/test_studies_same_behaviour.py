@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from study_builders import failed, missing
 
 from trait_probe.errors import BadInputError, MismatchError
@@ -50,24 +50,40 @@ def claim_of(n: int, up: int, down: int, **changes: Any) -> Claim:
 # --- the interval ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "up", "down"), [(40, 5, 2), (30, 0, 0), (12, 3, 3), (9, 9, 0)])
+def likeliest(n: int, up: int, down: int, delta: float) -> tuple[float, float]:
+    """Shares of rises and falls that differ by `delta`, of largest multinomial likelihood."""
+
+    def loss(falls: float) -> float:
+        shares = np.array([falls + delta, falls, 1 - 2 * falls - delta])
+        if shares.min() < -1e-12:
+            return 1e9
+        counts = np.array([up, down, n - up - down])
+        return -float((counts * np.log(np.maximum(shares, 1e-300)))[counts > 0].sum())
+
+    least, most = max(0.0, -delta), (1 - delta) / 2
+    falls = optimize.minimize_scalar(
+        loss, bounds=(least, most), method="bounded", options={"xatol": 1e-11}
+    ).x
+    falls = min((least, most, falls), key=loss)
+    return falls + delta, falls
+
+
+@pytest.mark.parametrize(("n", "up", "down"), [(40, 5, 2), (30, 0, 0), (12, 3, 3), (25, 20, 0)])
 @pytest.mark.parametrize("level", [0.9, 0.95])
-def test_the_interval_is_bonett_and_prices_by_hand(
-    n: int, up: int, down: int, level: float
-) -> None:
-    """Their paper in counts: p12 = (f12 + 1) / (n + 2), p21 = (f21 + 1) / (n + 2)."""
-    p12, p21 = (up + 1) / (n + 2), (down + 1) / (n + 2)
-    se = np.sqrt((p12 + p21 - (p12 - p21) ** 2) / (n + 2))
-    half = stats.t.ppf((1 + level) / 2, n - 1) * se
+def test_the_interval_inverts_the_score_test(n: int, up: int, down: int, level: float) -> None:
+    """At each end the difference is the quantile's number of standard errors away (Tango 1998)."""
     found = rate_difference(*outcomes(n, up, down), prompts(n), level=level)
     assert found.value == pytest.approx((up - down) / n)
-    assert found.low == pytest.approx(max(-1.0, p12 - p21 - half))
-    assert found.high == pytest.approx(min(1.0, p12 - p21 + half))
+    for end, side in ((found.high, -1), (found.low, 1)):
+        rises, falls = likeliest(n, up, down, end)
+        se = np.sqrt((rises + falls - end**2) / n)
+        z = side * stats.norm.ppf((1 + level) / 2)
+        assert (found.value - end) / se == pytest.approx(z, rel=1e-3)
     assert (found.n, found.n_clusters, found.level) == (n, n, level)
 
 
 def test_many_prompts_approach_the_published_normal_interval() -> None:
-    """With 20 000 pairs Student t and the normal quantile of the paper agree."""
+    """With 20 000 pairs it is the interval of a normal mean."""
     found = rate_difference(*outcomes(20_000, 700, 500), prompts(20_000))
     share = np.array([700.0, 500.0]) / 20_000
     se = np.sqrt((share.sum() - (share[0] - share[1]) ** 2) / 20_000)
@@ -265,8 +281,8 @@ def test_the_detectable_bound_is_kept_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     runs = []
     for _ in range(1000):
-        first = np.full(400, 0.5)
-        second = first + rng.choice([-0.5, 0.0, 0.5], 400, p=[0.1, 0.8, 0.1])
+        first = (rng.random(400) < 0.5).astype(float)
+        second = np.where(rng.random(400) < 0.2, 1.0 - first, first)
         runs.append((first, second))
     claim = same_behaviour_claim(
         *runs[0], prompts(400), statement="Same.", split="all", n_permutations=50
@@ -312,7 +328,7 @@ def test_one_prompt_is_refused_and_so_are_other_lengths_and_nan() -> None:
 
 
 def test_meta_a_plain_t_interval_would_take_eight_equal_pairs_for_proof() -> None:
-    """What the pseudo-differences are for."""
+    """What the variance at the end of the interval is for."""
     plain = Estimate(0.0, 0.0, 0.0, 8, 8, "rate difference", "student t", LEVEL)
     found = rate_difference(np.ones(8), np.ones(8), prompts(8))
     assert plain.high < BOUND < found.high
