@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,9 @@ def test_rates_have_exact_intervals() -> None:
 def test_the_command_writes_strict_json_and_figures(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     argv = ["--quick", "--only", "confounded", "--workers", "1", "--out", str(out)]
+    level = logging.getLogger("trait_probe.evidence.locks").level
     assert command.main(argv) == 0
+    assert logging.getLogger("trait_probe.evidence.locks").level == level
     found = json.loads(out.read_text())
     assert found["bars"][0]["met"]
     assert len(found["results"]["confounded"]) == len(confounded_studies())
