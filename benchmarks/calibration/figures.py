@@ -50,7 +50,9 @@ def null_figure(rows: list[dict[str, Any]]) -> go.Figure:
             },
         )
     )
-    figure.add_vline(ALPHA, line={"dash": "dash", "color": "#922b21"}, annotation_text="alpha")
+    figure.add_vline(
+        ALPHA, line={"dash": "dash", "color": "#922b21", "width": 2}, annotation_text="alpha"
+    )
     figure.update_layout(
         **LAYOUT,
         title=f"Null studies ({rows[0]['studies']} each): share with anything supported",
