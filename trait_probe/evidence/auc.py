@@ -16,6 +16,7 @@ from trait_probe.evidence._arrays import (
     require_fraction,
     require_same_length,
 )
+from trait_probe.evidence._draws import both_or_neither
 from trait_probe.evidence.estimate import Estimate, Unscored
 
 
@@ -177,17 +178,11 @@ def _components(
 def _cluster_names(
     m: int, n: int, positive: Sequence[str] | None, negative: Sequence[str] | None
 ) -> tuple[Sequence[str], Sequence[str]] | None:
-    if positive is None and negative is None:
-        return None
-    if positive is None or negative is None:
-        raise BadInputError(
-            "Clusters must be given for both classes or for neither.",
-            got={"positive": positive is not None, "negative": negative is not None},
-            fix="Pass positive_clusters and negative_clusters together.",
-        )
-    require_same_length(m, positive, "positive_clusters")
-    require_same_length(n, negative, "negative_clusters")
-    return positive, negative
+    found = both_or_neither(positive, negative)
+    if found is not None:
+        require_same_length(m, found[0], "positive_clusters")
+        require_same_length(n, found[1], "negative_clusters")
+    return found
 
 
 def _variance(

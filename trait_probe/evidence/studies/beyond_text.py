@@ -234,8 +234,8 @@ def _embedding_check(
 
 
 def _multiplicity_check(adjusted: Estimate, looks: int) -> Check:
-    check = replace(beats_check("multiplicity", adjusted), name="multiplicity")
-    return replace(check, required=f"the interval adjusted for {looks} traits wholly above 0")
+    required = f"the interval adjusted for {looks} traits wholly above 0"
+    return replace(beats_check("multiplicity", adjusted), required=required)
 
 
 def _passed(name: str, observed: str) -> Check:
