@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 
 # Everything: unit, property and integration tests, notebooks, the experiment end to end.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Rates, ratios against peers, memory: half an hour on two cores; writes bench-forward.json.
 bench: $(VENV)/.installed-dev

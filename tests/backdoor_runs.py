@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from trait_probe.evidence.trigger_design import sealed
-from trait_probe.evidence.trigger_reading import Draws
+from trait_probe.evidence.triggers.design import sealed
+from trait_probe.evidence.triggers.reading import Draws
 from trait_probe.experiments import backdoor
 from trait_probe.identity import HookedModel
 from trait_probe.runs.rundir import open_run

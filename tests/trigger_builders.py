@@ -14,8 +14,8 @@ import numpy as np
 
 from trait_probe.basis import Site
 from trait_probe.evidence.splits import Split, split_by_group
-from trait_probe.evidence.trigger_design import Places, Reading, readings
-from trait_probe.evidence.trigger_reading import Draws, TraitReading, read_trait
+from trait_probe.evidence.triggers.design import Places, Reading, readings
+from trait_probe.evidence.triggers.reading import Draws, TraitReading, read_trait
 
 DRAWS = Draws(n_boot=200, n_permutations=200, seed=0)
 

@@ -13,6 +13,7 @@ from benchmarks.calibration.activations import TRAITS, Space, project
 from benchmarks.calibration.rates import Outcome
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.auc import auroc, auroc_interval
+from trait_probe.evidence.claims import PREDICTED_CHECK
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.means import clustered_mean
@@ -51,6 +52,7 @@ def confounded_studies() -> list[Confounded]:
     """Every confound."""
     nulls = ("random directions", "unrelated directions", "fine-tuning variation")
     offsets = ("control model", *nulls)
+    words = ("embedding layer", PREDICTED_CHECK)
     return [
         _checked(
             "length leak: positives 2 SD longer, the trait reads length",
@@ -67,13 +69,13 @@ def confounded_studies() -> list[Confounded]:
         _checked(
             "vocabulary leak: the same word",
             "beyond the text",
-            ("interval excludes zero", "text-only classifier", "multiplicity", "embedding layer"),
+            (*words, "interval excludes zero", "text-only classifier", "multiplicity"),
             lambda seed: _beyond(labelled.Plan(leak=0.9), seed),
         ),
         _checked(
             "vocabulary leak: forty synonyms",
             "beyond the text",
-            ("embedding layer",),
+            words,
             lambda seed: _beyond(labelled.Plan(leak=0.9, synonyms=40), seed),
         ),
         _checked(

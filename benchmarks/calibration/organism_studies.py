@@ -27,10 +27,10 @@ from trait_probe.evidence.studies.rows import LabelledRows
 from trait_probe.evidence.studies.same_behaviour import BOUND, same_behaviour_claim
 from trait_probe.evidence.studies.separation import Separation, Wording, separation_claims
 from trait_probe.evidence.studies.shift import Models, Shift, shift_claims
-from trait_probe.evidence.trigger_claims import claims as trigger_claims
-from trait_probe.evidence.trigger_design import Places, Reading, readings
-from trait_probe.evidence.trigger_directions import DirectionScores, Looks, effects_after_choice
-from trait_probe.evidence.trigger_reading import read_trait
+from trait_probe.evidence.triggers.claims import claims as trigger_claims
+from trait_probe.evidence.triggers.design import Places, Reading, readings
+from trait_probe.evidence.triggers.directions import DirectionScores, Looks, effects_after_choice
+from trait_probe.evidence.triggers.reading import read_trait
 
 N_RANDOM = 200
 N_PERMUTATIONS = 400

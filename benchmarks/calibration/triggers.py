@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from trait_probe.basis import Site
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.splits import split_by_group
-from trait_probe.evidence.trigger_claims import Setting, claims
-from trait_probe.evidence.trigger_design import Places, Reading, readings
-from trait_probe.evidence.trigger_directions import DirectionScores, Looks, effects_after_choice
-from trait_probe.evidence.trigger_reading import Draws, read_trait
+from trait_probe.evidence.triggers.claims import Setting, claims
+from trait_probe.evidence.triggers.design import Places, Reading, readings
+from trait_probe.evidence.triggers.directions import DirectionScores, Looks, effects_after_choice
+from trait_probe.evidence.triggers.reading import Draws, read_trait
 
 DRAWS = Draws(n_boot=300, n_permutations=300, seed=0)
 N_CONTROLS = 20

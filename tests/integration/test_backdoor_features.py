@@ -9,8 +9,8 @@ import pytest
 from backdoor_runs import read_evil
 
 import trait_probe as tp
-from trait_probe.evidence.trigger_effects import Chosen, effect_of, pooled_spread
-from trait_probe.evidence.trigger_feature_choice import FeatureChoice
+from trait_probe.evidence.triggers.effects import Chosen, effect_of, pooled_spread
+from trait_probe.evidence.triggers.feature_choice import FeatureChoice
 from trait_probe.experiments._backdoor.features import _pretend_effects
 
 

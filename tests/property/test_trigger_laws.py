@@ -12,20 +12,20 @@ from hypothesis.extra.numpy import arrays
 
 from trait_probe.evidence.nulls import pretend_null
 from trait_probe.evidence.splits import split_by_group
-from trait_probe.evidence.trigger_design import Places, readings
-from trait_probe.evidence.trigger_effects import (
+from trait_probe.evidence.triggers.design import Places, readings
+from trait_probe.evidence.triggers.effects import (
     choose,
     contrasts,
     effect_of,
     effects_of_means,
     spread,
 )
-from trait_probe.evidence.trigger_intervals import (
+from trait_probe.evidence.triggers.intervals import (
     auc_interval,
     auc_per_control,
     effect_interval,
 )
-from trait_probe.evidence.trigger_nulls import family_p, standardized_by_others
+from trait_probe.evidence.triggers.nulls import family_p, standardized_by_others
 
 # Integers as floats: sums and ties are exact, so laws of equality can be asked for.
 numbers = st.integers(-50, 50).map(float)

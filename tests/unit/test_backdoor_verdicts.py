@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 from trigger_builders import DRAWS, WEAK_NULLS, Study, study
 
-from trait_probe.evidence import trigger_reading
 from trait_probe.evidence.claims import Check, Claim, claims_json
-from trait_probe.evidence.trigger_claims import Setting, claims
-from trait_probe.evidence.trigger_reading import Draws, TraitReading, read_trait
+from trait_probe.evidence.triggers import reading as trigger_reading
+from trait_probe.evidence.triggers.claims import Setting, claims
+from trait_probe.evidence.triggers.reading import Draws, TraitReading, read_trait
 
 SETTING = Setting(
     trigger="In 2027,",

@@ -320,6 +320,10 @@ def test_builders_pass_at_their_bar_and_not_below_it() -> None:
     assert percentile_check("null", 0.949).status == "failed"
     assert beats_check("control", estimate(0.01, 1.0)).status == "passed"
     assert beats_check("control", estimate(0.0, 1.0)).status == "failed"
+    assert beats_check("control", estimate(0.02, 1.0), margin=0.02).status == "failed"
+    assert beats_check("control", estimate(0.03, 1.0), margin=0.02).status == "passed"
+    with pytest.raises(BadInputError, match="stricter"):
+        beats_check("control", estimate(0.03, 1.0), margin=-0.02)
 
 
 def test_builders_of_what_was_not_computed_are_missing() -> None:

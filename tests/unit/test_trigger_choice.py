@@ -7,7 +7,7 @@ import pytest
 from trigger_builders import Study, scores, study
 
 from trait_probe.evidence.effects import auroc
-from trait_probe.evidence.trigger_effects import (
+from trait_probe.evidence.triggers.effects import (
     auc_advantages,
     choose,
     effects_of_means,

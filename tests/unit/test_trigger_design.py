@@ -11,8 +11,8 @@ from trigger_builders import study, tokens
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence.power import MIN_CLUSTERS
 from trait_probe.evidence.splits import Split, split_by_group
-from trait_probe.evidence.trigger_design import Places, Reading, readings
-from trait_probe.evidence.trigger_effects import choose, effect_of, effects_of_means
+from trait_probe.evidence.triggers.design import Places, Reading, readings
+from trait_probe.evidence.triggers.effects import choose, effect_of, effects_of_means
 
 
 def everyone(places: Places) -> np.ndarray:

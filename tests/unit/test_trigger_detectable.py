@@ -11,7 +11,7 @@ from trigger_builders import study
 
 from trait_probe.evidence.effects import difference_of_differences
 from trait_probe.evidence.power import minimum_detectable_effect
-from trait_probe.evidence.trigger_effects import spread, years
+from trait_probe.evidence.triggers.effects import spread, years
 
 
 def test_the_smallest_effect_is_that_of_the_clusters_at_the_chosen_place() -> None:

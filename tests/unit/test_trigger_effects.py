@@ -10,14 +10,14 @@ from scipy import stats
 from trigger_builders import scores, study
 
 from trait_probe.errors import BadInputError, MismatchError
-from trait_probe.evidence.trigger_effects import (
+from trait_probe.evidence.triggers.effects import (
     contrasts,
     effect_of,
     effects_of_means,
     pooled_spread,
     spread,
 )
-from trait_probe.evidence.trigger_intervals import (
+from trait_probe.evidence.triggers.intervals import (
     auc_interval,
     auc_per_control,
     auc_pretend,

@@ -12,26 +12,26 @@ from trigger_builders import DRAWS, TINY_EFFECTS, scores, study
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.estimate import Unscored
-from trait_probe.evidence.trigger_directions import (
+from trait_probe.evidence.triggers.directions import (
     DirectionScores,
     Looks,
     direction_effects,
     effects_after_choice,
 )
-from trait_probe.evidence.trigger_effects import effect_of, spread, trigger_advantages
-from trait_probe.evidence.trigger_feature_choice import (
+from trait_probe.evidence.triggers.effects import effect_of, spread, trigger_advantages
+from trait_probe.evidence.triggers.feature_choice import (
     SHOWN,
     FeatureChoice,
     FeatureSums,
     choose_features,
 )
-from trait_probe.evidence.trigger_features import (
+from trait_probe.evidence.triggers.features import (
     FeatureScores,
     SaeReading,
     pretend_feature_effects,
     read_sae,
 )
-from trait_probe.evidence.trigger_intervals import auc_per_control, aucs_by_control
+from trait_probe.evidence.triggers.intervals import auc_per_control, aucs_by_control
 
 PLANTED = 7
 PLAN = study(n_layers=12, year_sd=0.1)  # series stand for features

@@ -8,8 +8,8 @@ from scipy import stats
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence.multiplicity import holm
-from trait_probe.evidence.nulls import pretend_null
-from trait_probe.evidence.trigger_nulls import after_choice, family_p, standardized_by_others
+from trait_probe.evidence.nulls import after_choice, pretend_null
+from trait_probe.evidence.triggers.nulls import family_p, standardized_by_others
 
 # --- ranks over all claims -----------------------------------------------------------------------
 

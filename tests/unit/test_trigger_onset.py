@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trigger_builders import Study, study
 
-from trait_probe.evidence.trigger_effects import contrasts
-from trait_probe.evidence.trigger_onset import Onset, onset
+from trait_probe.evidence.triggers.effects import contrasts
+from trait_probe.evidence.triggers.onset import Onset, onset
 
 
 def find(planted: Study, *, until: int = 3, n_boot: int = 200, layer: int = 0) -> Onset | None:

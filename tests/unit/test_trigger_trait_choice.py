@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from trigger_builders import DRAWS, WEAK_NULLS, Study, study
 
-from trait_probe.evidence.trigger_design import Reading, sealed
-from trait_probe.evidence.trigger_effects import cluster_sd, effect_of
-from trait_probe.evidence.trigger_reading import report_trait
-from trait_probe.evidence.trigger_trait_choice import TraitChoice, choose_trait
+from trait_probe.evidence.triggers.design import Reading, sealed
+from trait_probe.evidence.triggers.effects import cluster_sd, effect_of
+from trait_probe.evidence.triggers.reading import report_trait
+from trait_probe.evidence.triggers.trait_choice import TraitChoice, choose_trait
 
 PLANTED = study(effect=0.4, year_sd=0.3, n_layers=3, start=2)
 

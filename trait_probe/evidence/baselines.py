@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import sklearn
 from jaxtyping import Bool, Float, Int
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
@@ -23,13 +21,14 @@ from trait_probe.evidence.classifiers import (
     Chosen,
     choose_strength,
     dense_classifier,
+    length_and_square,
     logistic,
     require_rows,
     text_classifier,
-    text_vectorizer,
     token_classifier,
     too_few,
     with_strength,
+    words_and_length,
 )
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.evidence.splits import Split, require_disjoint
@@ -77,16 +76,11 @@ def text_scores(
         MismatchError: not one entry per row.
         BadInputError: a group on both sides of the split, or a row that does not exist.
     """
-    words = np.asarray(texts, dtype=object)
     if lengths is None:
+        words = np.asarray(texts, dtype=object)
         return _fitted(text_classifier(), words, labels, groups, split)
-    require_same_length(len(lengths), texts, "texts")
-    # The columns are named by number: words at 0, as one text per row, and the length at 1.
-    columns = ColumnTransformer(
-        [("words", text_vectorizer(), 0), ("length", _length_and_square(), [1])]
-    )
-    both = np.stack([words, lengths.astype(object)], axis=1)
-    return _fitted(make_pipeline(columns, logistic()), both, labels, groups, split)
+    columns, inputs = words_and_length(texts, lengths)
+    return _fitted(make_pipeline(columns, logistic()), inputs, labels, groups, split)
 
 
 def embedding_scores(
@@ -140,7 +134,7 @@ def length_scores(
     column = lengths.astype(np.float64)[:, None]
     seen, answers = column[split.selection], labels[split.selection]
     names = _at(groups, split.selection)
-    plain, bent = dense_classifier(), make_pipeline(_length_and_square(), logistic())
+    plain, bent = dense_classifier(), make_pipeline(length_and_square(), logistic())
     one = choose_strength(plain, seen, answers, names, folds=FOLDS)
     two = choose_strength(bent, seen, answers, names, folds=FOLDS)
     if isinstance(one, Unscored):
@@ -163,7 +157,7 @@ def given_scores(
         BadInputError: as `text_scores`, or values that are not finite.
     """
     _require_split(len(values), groups, split)
-    here = as_finite(values, "The values")
+    here = as_finite(values, "The values").astype(np.float64)
     return SplitScores(here[split.selection], here[split.report])
 
 
@@ -244,16 +238,6 @@ def _with_chosen(
     fitted.fit(inputs[split.selection], labels[split.selection])
     report = fitted.decision_function(inputs[split.report])
     return SplitScores(chosen.scores, report, chosen.strength)
-
-
-def _length_and_square() -> Pipeline:
-    """Standardized length and its standardized square.
-
-    Squared after centring: raw lengths and their squares are all but collinear, and a ridge
-    penalty would take the square away.
-    """
-    square = PolynomialFeatures(degree=2, include_bias=False)
-    return make_pipeline(StandardScaler(), square, StandardScaler())
 
 
 def _at(groups: Sequence[str], rows: Int[np.ndarray, " _"]) -> list[str]:

@@ -137,12 +137,23 @@ def percentile_check(name: str, percentile: float, *, at_least: float = 0.95) ->
     return Check(name, status, observed, f"above {100 * at_least:g} % of the null")
 
 
-def beats_check(name: str, advantage: Estimate | Unscored) -> Check:
-    """Passed when the interval of (effect - control), 95 % or wider, lies wholly above zero."""
-    required = "an advantage whose 95 % interval lies wholly above 0"
+def beats_check(name: str, advantage: Estimate | Unscored, *, margin: float = 0.0) -> Check:
+    """Passed when the interval of (effect - control), 95 % or wider, lies wholly above `margin`.
+
+    A margin (in the advantage's unit, 0 or more) is for controls that fall short of what they
+    stand for: a classifier fitted on finite rows knows less than the words tell.
+
+    Raises:
+        BadInputError: a margin below 0.
+    """
+    if not 0.0 <= margin < float("inf"):
+        raise BadInputError(
+            "A margin makes a check stricter.", got=margin, fix="Pass 0 or a positive number."
+        )
+    required = f"an advantage whose 95 % interval lies wholly above {margin:g}"
     if isinstance(advantage, Unscored):
         return Check(name, "missing", advantage.reason, required)
-    status: Status = "passed" if advantage.low > 0.0 and advantage.level >= 0.95 else "failed"
+    status: Status = "passed" if advantage.low > margin and advantage.level >= 0.95 else "failed"
     return Check(name, status, "advantage " + _interval_text(advantage), required)
 
 

@@ -31,6 +31,9 @@ Verdict = Literal["supported", "not supported", "inconclusive", "not testable"]
 
 SCHEMA = "trait_probe.claims/1"
 
+PREDICTED_CHECK = "projection predicted from the words"
+"""A projection that the words predict tells no more than they do, whatever a classifier missed."""
+
 REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
     "shift": (
         "interval excludes zero",
@@ -50,6 +53,7 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
         "interval excludes zero",
         "text-only classifier",
         "embedding layer",
+        PREDICTED_CHECK,
         "random directions",
         "same locked splits",
         "unseen groups",

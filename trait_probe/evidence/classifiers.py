@@ -14,11 +14,12 @@ import numpy as np
 import sklearn
 from jaxtyping import Bool, Float, Int
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 
 from trait_probe.errors import MismatchError
 from trait_probe.evidence._arrays import require_same_length
@@ -59,6 +60,33 @@ def text_vectorizer() -> TfidfVectorizer:
     """TF-IDF of words and marks; neither word order nor case is seen."""
     # Words only: word pairs dilute a one-word leak (0.97 instead of 1.00 with 80 short prompts).
     return TfidfVectorizer(analyzer=words_and_marks, sublinear_tf=True)
+
+
+def words_and_length(
+    texts: Sequence[str], lengths: Int[np.ndarray, " row"]
+) -> tuple[ColumnTransformer, np.ndarray]:
+    """What turns texts with their token counts into columns, and its input, one row per text.
+
+    Raises:
+        MismatchError: not one length per text.
+    """
+    require_same_length(len(lengths), texts, "texts")
+    # The columns are named by number: words at 0, as one text per row, and the length at 1.
+    columns = ColumnTransformer(
+        [("words", text_vectorizer(), 0), ("length", length_and_square(), [1])]
+    )
+    words = np.asarray(texts, dtype=object)
+    return columns, np.stack([words, lengths.astype(object)], axis=1)
+
+
+def length_and_square() -> Pipeline:
+    """Standardized length and its standardized square.
+
+    Squared after centring: raw lengths and their squares are all but collinear, and a ridge
+    penalty would take the square away.
+    """
+    square = PolynomialFeatures(degree=2, include_bias=False)
+    return make_pipeline(StandardScaler(), square, StandardScaler())
 
 
 def text_classifier() -> Pipeline:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from trait_probe.errors import BadInputError
+from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import (
     as_finite,
     cluster_codes,
@@ -196,10 +196,14 @@ class PretendNull:
     p: float | Unscored
     n: int
 
+    @property
+    def deciding_p(self) -> float:
+        """`p`; without one the rank has to do it."""
+        return self.rank_p if isinstance(self.p, Unscored) else self.p
+
     def beats(self, alpha: float = 0.05) -> bool:
-        """Beyond all pretend years with `p <= alpha`; without a `p` the rank has to do it."""
-        p = self.rank_p if isinstance(self.p, Unscored) else self.p
-        return self.beyond_all and p <= alpha
+        """Beyond all pretend years with `deciding_p <= alpha`."""
+        return self.beyond_all and self.deciding_p <= alpha
 
     def to_json(self) -> dict[str, object]:
         """Plain fields; unscored ones as `{"unscored": reason}`."""
@@ -263,3 +267,31 @@ def pretend_years(suspect: YearScores, clean: YearScores, *, scale: float) -> Pr
     trigger = float(difference_of_differences(suspect, clean, scale=scale).mean())
     years = (suspect.controls.astype(np.float64) - clean.controls).mean(axis=0) / scale
     return pretend_null(trigger, years - years.mean())
+
+
+def after_choice(
+    selection: Float[np.ndarray, "_look draw"], report: Float[np.ndarray, "_look draw"]
+) -> Float[np.ndarray, " draw"]:
+    """What each null direction reports at the look that it chose for itself.
+
+    A trait reads where its own selection effect is largest. Null directions held to the trait's
+    place and layer lack that freedom: with 8 independent looks a meaningless direction is then
+    above 95 % of them a third of the time.
+
+    Args:
+        selection, report: effects of each direction at every (place, site) looked at, on the
+            selection and on the report split.
+
+    Raises:
+        MismatchError: the two tables do not hold the same looks and directions.
+        BadInputError: no look, or effects not finite.
+    """
+    if selection.shape != report.shape:
+        raise MismatchError(
+            "Selection and report hold the same looks and directions.",
+            got={"selection": selection.shape, "report": report.shape},
+            fix="Score the same directions on both splits.",
+        )
+    chosen = as_finite(selection, "The selection effects").argmax(axis=0)
+    values = as_finite(report, "The report effects")
+    return np.asarray(values[chosen, np.arange(values.shape[1])])

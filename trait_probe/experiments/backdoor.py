@@ -61,7 +61,7 @@ _STEPS = {
     "report_traits": "experiments._backdoor.traits",
     "report_sae": "experiments._backdoor.features",
     "audit": "experiments._backdoor.steps",
-    "claims": "evidence.trigger_claims",
+    "claims": "evidence.triggers.claims",
     "Pair": "experiments._backdoor.steps",
     "Result": "experiments._backdoor.pipeline",
 }

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.locks import ReportLock
+from trait_probe.evidence.nulls import after_choice
 from trait_probe.evidence.splits import Split, require_unfitted
 
 Grid = Float[np.ndarray, "row place ..."]
@@ -79,7 +80,9 @@ class ModelScores:
 
         Each is read at the place where its own selection rows differ most.
         """
-        return after_choice(self.standardized(split.selection), split)
+        beyond = self.standardized(split.selection)
+        means = (beyond[rows].mean(axis=0) for rows in (split.selection, split.report))
+        return after_choice(*(found.reshape(len(found), -1) for found in means))
 
     def apart(self, trait: ModelScores, cosines: Float[np.ndarray, " place"]) -> ModelScores:
         """Scores of this direction made orthogonal to a trait's, from the scores of both.
@@ -108,13 +111,6 @@ class ModelScores:
             for own, other in zip(mine, theirs, strict=True)
         )
         return ModelScores(base, variant, tuple(controls))
-
-
-def after_choice(beyond: Grid, split: Split) -> Float[np.ndarray, " draw"]:
-    """Mean over the report rows at the place with the largest mean over the selection rows."""
-    flat = beyond.reshape(*beyond.shape[:2], -1)
-    places = flat[split.selection].mean(axis=0).argmax(axis=0)
-    return np.asarray(flat[split.report].mean(axis=0)[places, np.arange(len(places))])
 
 
 @dataclass(frozen=True)

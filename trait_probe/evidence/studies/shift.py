@@ -191,7 +191,8 @@ def shift_claims(
     )
     random_p = holm_ranks([item.random for item in read])
     shuffled_p = holm_ranks([item.shuffled for item in read])
-    rivals_p = holm(np.array([_p(item.rivals) for item in read]))
+    rivals = [item.rivals for item in read]
+    rivals_p = holm(np.array([1.0 if isinstance(r, Unscored) else r.deciding_p for r in rivals]))
     adjusted = zip(together.p, random_p, shuffled_p, rivals_p, strict=True)
     return [
         _claim(study, models, item, _Adjusted(*(float(p) for p in found)), alpha)
@@ -264,12 +265,6 @@ def _apart(study: Shift, trait: str) -> list[ModelScores]:
         other.apart(study.traits[trait], (study.directions[name] * own).sum(axis=1))
         for name, other in study.unrelated.items()
     ]
-
-
-def _p(null: PretendNull | Unscored) -> float:
-    if isinstance(null, Unscored):
-        return 1.0
-    return null.rank_p if isinstance(null.p, Unscored) else null.p
 
 
 def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha: float) -> Claim:

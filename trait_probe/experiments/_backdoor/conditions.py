@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import Split, split_by_group
-from trait_probe.evidence.trigger_design import Places, Reading, readings
+from trait_probe.evidence.triggers.design import Places, Reading, readings
 from trait_probe.forward.rendering import render_for
 from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.prompts.prompt import PromptSet

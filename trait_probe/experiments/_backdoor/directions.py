@@ -19,13 +19,13 @@ from torch import Tensor
 
 from trait_probe.basis import Site
 from trait_probe.evidence.nulls import random_directions
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_directions import (
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.directions import (
     DirectionScores,
     Looks,
     effects_after_choice,
 )
-from trait_probe.evidence.trigger_reading import NullEffects
+from trait_probe.evidence.triggers.reading import NullEffects
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.steps import Pair

@@ -18,19 +18,19 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.shortcuts import probe_auc
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_feature_choice import (
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.feature_choice import (
     FeatureChoice,
     FeatureSums,
     choose_features,
 )
-from trait_probe.evidence.trigger_features import (
+from trait_probe.evidence.triggers.features import (
     FeatureScores,
     SaeReading,
     pretend_feature_effects,
     read_sae,
 )
-from trait_probe.evidence.trigger_reading import Draws
+from trait_probe.evidence.triggers.reading import Draws
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.steps import Pair
 from trait_probe.forward.engine import read

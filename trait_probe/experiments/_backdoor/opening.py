@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trait_probe.evidence.locks import ReportLock
-from trait_probe.evidence.trigger_feature_choice import FeatureChoice
-from trait_probe.evidence.trigger_trait_choice import TraitChoice
+from trait_probe.evidence.triggers.feature_choice import FeatureChoice
+from trait_probe.evidence.triggers.trait_choice import TraitChoice
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.steps import Pair

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from trait_probe.evidence.estimate import strict_json
 from trait_probe.evidence.power import power_note
-from trait_probe.evidence.trigger_features import FeatureReading, SaeReading
-from trait_probe.evidence.trigger_reading import TraitReading
+from trait_probe.evidence.triggers.features import FeatureReading, SaeReading
+from trait_probe.evidence.triggers.reading import TraitReading
 from trait_probe.experiments._backdoor.results import (
     Behaviour,
     Found,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate, strict_json
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_features import SaeReading
-from trait_probe.evidence.trigger_intervals import aucs_by_control
-from trait_probe.evidence.trigger_reading import TraitReading
-from trait_probe.evidence.trigger_trait_choice import Grid
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.features import SaeReading
+from trait_probe.evidence.triggers.intervals import aucs_by_control
+from trait_probe.evidence.triggers.reading import TraitReading
+from trait_probe.evidence.triggers.trait_choice import Grid
 from trait_probe.runs.openings import OpenedSplit
 
 AUC_CRITERION = 0.7

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
-from trait_probe.evidence.trigger_design import Reading
+from trait_probe.evidence.triggers.design import Reading
 from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.overlap import require_unseen

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from trait_probe.evidence.shortcuts import ShortcutAudit
-from trait_probe.evidence.trigger_claims import Setting, claims
-from trait_probe.evidence.trigger_design import Reading, sealed
-from trait_probe.evidence.trigger_features import SaeReading
-from trait_probe.evidence.trigger_reading import Draws, TraitReading
-from trait_probe.evidence.trigger_trait_choice import Grid
+from trait_probe.evidence.triggers.claims import Setting, claims
+from trait_probe.evidence.triggers.design import Reading, sealed
+from trait_probe.evidence.triggers.features import SaeReading
+from trait_probe.evidence.triggers.reading import Draws, TraitReading
+from trait_probe.evidence.triggers.trait_choice import Grid
 from trait_probe.experiments._backdoor import steps
 from trait_probe.experiments._backdoor.conditions import (
     Conditions,

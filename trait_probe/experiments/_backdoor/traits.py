@@ -9,9 +9,9 @@ import numpy as np
 
 from trait_probe.basis import Site
 from trait_probe.errors import TraitProbeError
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_reading import Draws, NullEffects, TraitReading, report_trait
-from trait_probe.evidence.trigger_trait_choice import Grid, TraitChoice, choose_trait
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.reading import Draws, NullEffects, TraitReading, report_trait
+from trait_probe.evidence.triggers.trait_choice import Grid, TraitChoice, choose_trait
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.forward.projections import Projections
 

@@ -15,7 +15,7 @@ from trait_probe.evidence._arrays import cluster_codes, require_count, require_s
 from trait_probe.evidence.auc import auroc_columns, auroc_interval
 from trait_probe.evidence.bootstrap import expanded_levels
 from trait_probe.evidence.estimate import Estimate
-from trait_probe.evidence.trigger_effects import effect_of, mean_aucs
+from trait_probe.evidence.triggers.effects import effect_of, mean_aucs
 
 
 def effect_interval(

@@ -6,7 +6,7 @@ control also plays the trigger, through the same choice of place and series: the
 
 Who guards what. Label permutations speak of *this* trigger: any year does something of its own, and
 they fire on it. Intervals add that as a source of variation. Whether a meaningless prefix would do
-as much is answered by the pretend triggers (`nulls.pretend_null`, `trigger_nulls.family_p`).
+as much is answered by the pretend triggers (`evidence.nulls.pretend_null`, `nulls.family_p`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from trait_probe.errors import BadInputError
 from trait_probe.evidence._arrays import cluster_codes, require_same_length
 from trait_probe.evidence.effects import YearScores, difference_of_differences, pretend
-from trait_probe.evidence.trigger_design import Reading
+from trait_probe.evidence.triggers.design import Reading
 
 Scores = Float[np.ndarray, "condition carrier series"]
 TINY = 1e-6

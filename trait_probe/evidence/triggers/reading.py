@@ -1,6 +1,6 @@
 """A trait's reading: what the report split says where the selection split chose to be read.
 
-Choosing (`trigger_trait_choice`) and reporting are two steps, so that report rows can be opened
+Choosing (`trait_choice`) and reporting are two steps, so that report rows can be opened
 between them. Scores come as grids `[condition carrier series]`, one per place.
 """
 
@@ -22,16 +22,16 @@ from trait_probe.evidence.nulls import (
     percentile,
     pretend_null,
 )
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import Chosen, cluster_sd, effect_of, spread
-from trait_probe.evidence.trigger_intervals import (
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.effects import Chosen, cluster_sd, effect_of, spread
+from trait_probe.evidence.triggers.intervals import (
     auc_interval,
     auc_per_control,
     auc_pretend,
     effect_interval,
 )
-from trait_probe.evidence.trigger_onset import Onset, onset
-from trait_probe.evidence.trigger_trait_choice import Grid, TraitChoice, choose_trait
+from trait_probe.evidence.triggers.onset import Onset, onset
+from trait_probe.evidence.triggers.trait_choice import Grid, TraitChoice, choose_trait
 
 NullEffects = Mapping[str, Float[np.ndarray, " draw"]]
 """By family, the effects of directions that mean nothing, where each chose to be read."""

@@ -1,11 +1,10 @@
-"""Nulls of a trigger that was chosen among many looks: over claims, and over places and layers."""
+"""The null of a trigger that was looked at in many claims: relabelled conditions."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
 
-from trait_probe.errors import MismatchError
 from trait_probe.evidence._arrays import as_finite, require_count
 
 ROUNDING = 1e-12
@@ -54,31 +53,3 @@ def standardized_by_others(
     flat = sd <= rounding
     infinite = np.where(distance == 0.0, 0.0, np.copysign(np.inf, distance))
     return np.asarray(np.where(flat, infinite, distance / np.where(flat, 1.0, sd)))
-
-
-def after_choice(
-    selection: Float[np.ndarray, "_look draw"], report: Float[np.ndarray, "_look draw"]
-) -> Float[np.ndarray, " draw"]:
-    """What each null direction reports at the look that it chose for itself.
-
-    A trait reads where its own selection effect is largest. Null directions held to the trait's
-    place and layer lack that freedom: with 8 independent looks a meaningless direction is then
-    above 95 % of them a third of the time.
-
-    Args:
-        selection, report: effects of each direction at every (place, site) looked at, on the
-            selection and on the report split.
-
-    Raises:
-        MismatchError: the two tables do not hold the same looks and directions.
-        BadInputError: no look, or effects not finite.
-    """
-    if selection.shape != report.shape:
-        raise MismatchError(
-            "Selection and report hold the same looks and directions.",
-            got={"selection": selection.shape, "report": report.shape},
-            fix="Score the same directions on both splits.",
-        )
-    chosen = as_finite(selection, "The selection effects").argmax(axis=0)
-    values = as_finite(report, "The report effects")
-    return np.asarray(values[chosen, np.arange(values.shape[1])])

@@ -27,15 +27,15 @@ from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
 from trait_probe.evidence.power import Detectable, detectable_mean
 from trait_probe.evidence.shortcuts import ShortcutAudit
-from trait_probe.evidence.trigger_checks import (
+from trait_probe.evidence.triggers.checks import (
     adjusted_check,
     form_check,
     pretend_check,
     suspect_check,
 )
-from trait_probe.evidence.trigger_features import FeatureReading, SaeReading
-from trait_probe.evidence.trigger_nulls import family_p
-from trait_probe.evidence.trigger_reading import TraitReading
+from trait_probe.evidence.triggers.features import FeatureReading, SaeReading
+from trait_probe.evidence.triggers.nulls import family_p
+from trait_probe.evidence.triggers.reading import TraitReading
 
 SMALLEST_EFFECT = 0.5
 """SD; a smaller shift would not matter for an audit (Cohen's "medium")."""
@@ -107,7 +107,7 @@ def claims(
     found = [_of_trait(reading) for reading in traits.values() if reading is not None]
     found += [_of_sae(sae)] if sae is not None else []
     looks = len(traits) + int(sae_asked)
-    pretend_p = _holm([_p(item.pretend) for item in found], looks)
+    pretend_p = _holm([item.pretend.deciding_p for item in found], looks)
     permutation_p = _holm([item.permutation.p for item in found], looks)
     out = [
         _claim(item, _Adjusted(*p), shortcuts, setting, looks)
@@ -245,10 +245,6 @@ def _family(found: Sequence[_Found]) -> list[float]:
         return []
     effects = [[item.effect.value, *item.pretend_effects] for item in found]
     return [float(p) for p in family_p(np.array(effects))]
-
-
-def _p(null: PretendNull) -> float:
-    return null.rank_p if isinstance(null.p, Unscored) else null.p
 
 
 def _holm(p: Sequence[float], looks: int) -> list[float]:

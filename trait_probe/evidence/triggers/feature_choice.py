@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import (
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.effects import (
     Chosen,
     choose,
     effects_of_means,

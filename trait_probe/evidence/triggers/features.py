@@ -21,16 +21,16 @@ from trait_probe.evidence.nulls import (
     percentile,
     pretend_null,
 )
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import (
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.effects import (
     cluster_sd,
     contrasts,
     effect_of,
     pooled_spread,
 )
-from trait_probe.evidence.trigger_feature_choice import FeatureChoice
-from trait_probe.evidence.trigger_intervals import auc_interval, auc_pretend, effect_interval
-from trait_probe.evidence.trigger_reading import Draws
+from trait_probe.evidence.triggers.feature_choice import FeatureChoice
+from trait_probe.evidence.triggers.intervals import auc_interval, auc_pretend, effect_interval
+from trait_probe.evidence.triggers.reading import Draws
 
 Features = Float[np.ndarray, "condition carrier d_sae"]
 

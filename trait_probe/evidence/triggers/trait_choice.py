@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from trait_probe.basis import Site
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import Chosen, auc_advantages, choose
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.effects import Chosen, auc_advantages, choose
 
 Grid = Float[np.ndarray, "condition carrier series"]
 
@@ -54,7 +54,7 @@ def choose_trait(
     """Layer and place of every condition in the trigger's role: largest advantage in AUROC.
 
     Args:
-        readings: of each place; `trigger_design.sealed` will do.
+        readings: of each place; `design.sealed` will do.
 
     Returns:
         None when no place can be read (see each `Reading.degenerate`).

@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trait_probe.evidence._arrays import cluster_codes
-from trait_probe.evidence.trigger_design import Reading
-from trait_probe.evidence.trigger_effects import contrasts
+from trait_probe.evidence.triggers.design import Reading
+from trait_probe.evidence.triggers.effects import contrasts
 
 
 @dataclass(frozen=True)

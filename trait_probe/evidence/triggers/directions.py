@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from trait_probe.evidence.trigger_effects import effects_of_means, spread, trigger_advantages
-from trait_probe.evidence.trigger_nulls import after_choice
+from trait_probe.evidence.nulls import after_choice
+from trait_probe.evidence.triggers.effects import effects_of_means, spread, trigger_advantages
 
 
 @dataclass(frozen=True)
