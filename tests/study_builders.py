@@ -138,11 +138,13 @@ def separated(study: Separation, n_permutations: int = 200) -> Claim:
 def beyond_text(effect: float = 2.5, seed: int = 0, **changes: Any) -> BeyondText:
     """One trait with a planted effect; words, embedding and random directions know nothing."""
     rows = changes.pop("rows", None) or labelled_rows(seed=seed)
+    traits = changes.pop("traits", {"evil": planted(rows, effect, seed)})
     fields: dict[str, Any] = {
         "rows": rows,
         "places": PLACES,
-        "traits": {"evil": planted(rows, effect, seed)},
+        "traits": traits,
         "embedding": noise(rows, 400 + seed, 4),
+        "at_embedding": {name: noise(rows, 450 + seed) for name in traits},
         "random": noise(rows, 500 + seed, len(PLACES), 20),
     }
     return BeyondText(**{**fields, **changes})

@@ -13,7 +13,7 @@ from benchmarks.calibration.activations import TRAITS, Space, project
 from benchmarks.calibration.rates import Outcome
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.auc import auroc, auroc_interval
-from trait_probe.evidence.claims import PREDICTED_CHECK
+from trait_probe.evidence.claims import INTERVAL_CHECK, PREDICTED_CHECK
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.means import clustered_mean
@@ -69,7 +69,7 @@ def confounded_studies() -> list[Confounded]:
         _checked(
             "vocabulary leak: the same word",
             "beyond the text",
-            (*words, "interval excludes zero", "text-only classifier", "multiplicity"),
+            (*words, INTERVAL_CHECK["beyond the text"], "text-only classifier", "multiplicity"),
             lambda seed: _beyond(labelled.Plan(leak=0.9), seed),
         ),
         _checked(

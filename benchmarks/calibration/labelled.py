@@ -187,5 +187,12 @@ def beyond_text(drawn: World, *, seed: int) -> list[Claim]:
     """The whole study with the first trait alone, as an experiment calls it."""
     first = {TRAITS[0]: drawn.traits[TRAITS[0]]}
     few = drawn.random[..., :N_REFITTED]
-    study = BeyondText(drawn.rows, PLACES, first, embedding=drawn.embedding, random=few)
+    study = BeyondText(
+        drawn.rows,
+        PLACES,
+        first,
+        embedding=drawn.embedding,
+        at_embedding={TRAITS[0]: drawn.at_embedding[TRAITS[0]]},
+        random=few,
+    )
     return beyond_text_claims(study, WORDING)

@@ -140,11 +140,13 @@ def beyond_text(pool: pools.LabelledPool, seed: int, *, shuffled_labels: bool) -
     asked = _asked(pool, rng, shuffled=shuffled_labels)
     directions, _ = _traits_and_foils(pool, seed, rng, shuffled_labels)
     name, found = next(iter(directions.items()))
+    words = pool.embedding[asked.chosen].astype(np.float64)
     study = BeyondText(
         rows=asked.rows(seed),
         places=PLACES,
         traits={name: project(asked.activations, found)},
-        embedding=pool.embedding[asked.chosen].astype(np.float64),
+        embedding=words,
+        at_embedding={name: words @ _at_embedding(name)},
         random=project_many(asked.activations, _random(asked.activations, seed, N_REFITTED)),
     )
     return beyond_text_claims(study, WORDING)

@@ -36,14 +36,15 @@ from trait_probe.evidence.baselines import (
     stacked_scores,
     text_scores,
 )
-from trait_probe.evidence.claims import PREDICTED_CHECK, claims_json
+from trait_probe.evidence.claims import INTERVAL_CHECK, PREDICTED_CHECK, claims_json
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.studies.beyond_text import (
     SMALLEST_GAIN,
     BeyondText,
     beyond_text_claims,
 )
-from trait_probe.evidence.studies.rows import LabelledRows
+from trait_probe.evidence.studies.rows import AurocPair, LabelledRows
+from trait_probe.evidence.words import predicted_from_features, predicted_from_texts
 
 # --- verdicts -------------------------------------------------------------------------------------
 
@@ -96,7 +97,9 @@ def test_a_second_look_at_nothing_is_not_inconclusive() -> None:
 @pytest.mark.parametrize(
     ("removed", "name"),
     [
-        ({"embedding": None}, ["embedding layer"]),
+        ({"embedding": None}, ["embedding layer", PREDICTED_CHECK]),
+        ({"at_embedding": None}, ["embedding layer", PREDICTED_CHECK]),
+        ({"at_embedding": {"evil": np.ones(128)}}, ["embedding layer", PREDICTED_CHECK]),
         ({"random": None}, ["random directions", "nulls shown"]),
     ],
 )
@@ -177,7 +180,7 @@ def test_a_projection_of_the_words_is_not_supported() -> None:
     assert isinstance(area, float)
     assert area > 0.85
     assert claim.verdict != "supported"
-    assert {"interval excludes zero", "text-only classifier"} <= set(failed(claim))
+    assert {INTERVAL_CHECK["beyond the text"], "text-only classifier"} <= set(failed(claim))
 
 
 def test_a_projection_of_length_is_not_supported() -> None:
@@ -246,7 +249,7 @@ def test_the_interval_is_widened_for_the_traits_looked_at() -> None:
     assert (alone.looks, among.looks) == (1, 4)
     (check,) = [check for check in among.checks if check.name == "multiplicity"]
     assert "98.75 % interval" in check.observed
-    assert check.required == "the interval adjusted for 4 traits wholly above 0"
+    assert check.required == "the interval adjusted for 4 traits wholly above 0.02"
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -263,6 +266,27 @@ def stacked(rows: LabelledRows, strength: float | None = None, **columns: Any) -
     found = stacked_scores(columns, rows.labels, rows.groups, rows.split, strength=strength)
     assert isinstance(found, SplitScores)
     return found
+
+
+def columns_of_words(study: BeyondText, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the projection is compared with: the embedding layer, and its own prediction."""
+    rows, values = study.rows, study.traits["evil"][:, place]
+    where = (rows.groups, rows.split)
+    assert study.embedding is not None
+    assert study.at_embedding is not None
+    assert rows.texts is not None
+    base = {"text": text_alone(rows), "layer": given_scores(study.at_embedding["evil"], *where)}
+    probe = embedding_scores(study.embedding, rows.labels, *where)
+    predicted = {
+        "a": predicted_from_texts(values, rows.texts, *where, lengths=rows.lengths),
+        "b": predicted_from_features(values, study.embedding, *where),
+    }
+    return {**base, "probe": probe}, {**base, **predicted}
+
+
+def words_alone(study: BeyondText, place: int) -> tuple[SplitScores, SplitScores]:
+    layer, predicted = columns_of_words(study, place)
+    return stacked(study.rows, **layer), stacked(study.rows, **predicted)
 
 
 def test_the_effect_is_the_gain_in_scikit_learns_auroc() -> None:
@@ -288,15 +312,43 @@ def test_the_effect_is_the_gain_in_scikit_learns_auroc() -> None:
             "AUROC of the text": roc_auc_score(labels, text.report),
         }
     )
-    assert study.embedding is not None
-    embedding = embedding_scores(study.embedding, rows.labels, rows.groups, rows.split)
-    assert isinstance(embedding, SplitScores)
+    layer, predicted = words_alone(study, place)
     assert claim.shortcuts == pytest.approx(
         {
             "AUROC of the projection": roc_auc_score(labels, projection.report),
-            "AUROC of the embedding layer": roc_auc_score(labels, embedding.report),
+            "AUROC of text and embedding layer": roc_auc_score(labels, layer.report),
+            "AUROC of text and predicted projection": roc_auc_score(labels, predicted.report),
         }
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_words_must_be_beaten_by_the_smallest_gain(seed: int) -> None:
+    study = beyond_text(1.0, seed)
+    claim = beyond(study)
+    places: Any = chosen_places(study.rows.lock)
+    place = PLACES.index(places["evil"])
+    rows = study.rows
+    projection = given_scores(study.traits["evil"][:, place], rows.groups, rows.split)
+    names = ("embedding layer", PREDICTED_CHECK)
+    for name, columns in zip(names, columns_of_words(study, place), strict=True):
+        without, with_it = stacked(rows, **columns), stacked(rows, **columns, own=projection)
+        advantage = AurocPair(rows).advantage(with_it.report, without.report)
+        (check,) = [check for check in claim.checks if check.name == name]
+        assert check.observed.startswith(f"advantage {advantage.value:.4g}, ")
+        assert (check.status == "passed") == (advantage.low > SMALLEST_GAIN)
+
+
+def test_an_interval_about_the_smallest_gain_is_inconclusive_wherever_zero_lies() -> None:
+    """A little more evidence than none to speak of is not evidence against."""
+    above_zero = 0
+    for effect, seed in ((0.7, 0), (0.8, 0), (0.6, 2)):
+        claim = beyond(beyond_text(effect, seed))
+        assert isinstance(claim.effect, Estimate)
+        assert claim.effect.low <= SMALLEST_GAIN <= claim.effect.high
+        assert claim.verdict == "inconclusive", claim.reasons
+        above_zero += claim.effect.low > 0.0
+    assert above_zero == 2
 
 
 def test_random_directions_are_stacked_where_each_chose_to_be() -> None:
@@ -338,10 +390,8 @@ def test_report_rows_play_no_part_in_the_choice_or_the_fit() -> None:
     before, after = beyond(study), beyond(turned)
     assert chosen_places(study.rows.lock) == chosen_places(turned.rows.lock)
     assert after.controls["AUROC of the text"] == before.controls["AUROC of the text"]
-    assert (
-        after.shortcuts["AUROC of the embedding layer"]
-        == before.shortcuts["AUROC of the embedding layer"]
-    )
+    for name in ("AUROC of text and embedding layer", "AUROC of text and predicted projection"):
+        assert after.shortcuts[name] == before.shortcuts[name]
     gain = after.controls["AUROC of text and projection"]
     assert isinstance(gain, float)
     assert gain < 0.3  # the fit still believes that a higher projection means positive
@@ -376,6 +426,7 @@ def test_the_unit_of_the_scores_plays_no_part() -> None:
         ({"traits": {}}, "at least one trait"),
         ({"traits": {"evil": np.zeros((128, 2))}}, r"'evil' must have one row[\s\S]*\(128, 3\)"),
         ({"embedding": np.zeros((10, 4))}, "'embedding' must have one row per prompt"),
+        ({"at_embedding": {"evil": np.zeros(10)}}, "'evil' must have one row per prompt"),
         ({"random": np.zeros((128, 7, 5))}, "Null directions have one row per prompt"),
     ],
 )

@@ -157,7 +157,7 @@ def given_scores(
         BadInputError: as `text_scores`, or values that are not finite.
     """
     _require_split(len(values), groups, split)
-    here = as_finite(values, "The values").astype(np.float64)
+    here = as_finite(values, "The values")
     return SplitScores(here[split.selection], here[split.report])
 
 

@@ -18,11 +18,14 @@ Status = Literal["passed", "failed", "missing"]
 INTERVAL_CHECK: Mapping[Kind, str] = {
     "shift": "interval excludes zero",
     "separation": "interval excludes chance",
-    "beyond the text": "interval excludes zero",
+    "beyond the text": "interval exceeds the smallest gain",
     "same behaviour": "interval within equivalence bound",
     "gain": "interval excludes zero",
 }
 """Name of the check on the effect's own interval; build it with `interval_check`."""
+
+NEED_BOUND = frozenset({"same behaviour", "beyond the text"})
+"""Kinds whose interval is compared with a bound instead of the null value."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,15 @@ def interval_check(kind: Kind, effect: Estimate | Unscored, *, bound: float | No
     """The required check on the effect's interval, ready for a claim of this kind.
 
     Args:
-        bound: equivalence bound of "same behaviour", in the unit of the effect.
+        bound: equivalence bound of "same behaviour", smallest gain of "beyond the text", in the
+            unit of the effect. Without it the check of these kinds is missing.
     """
     require_known_kind(kind)
     required = _interval_requirement(kind, effect, bound)
     if isinstance(effect, Unscored):
         return Check(INTERVAL_CHECK[kind], "missing", effect.reason, required)
-    if kind == "same behaviour" and bound is None:
-        return Check(INTERVAL_CHECK[kind], "missing", "no equivalence bound was set", required)
+    if kind in NEED_BOUND and bound is None:
+        return Check(INTERVAL_CHECK[kind], "missing", "no bound was set", required)
     status: Status = "passed" if interval_passes(kind, effect, bound) else "failed"
     return Check(INTERVAL_CHECK[kind], status, _interval_text(effect), required)
 
@@ -91,6 +95,10 @@ def _interval_requirement(kind: Kind, effect: Estimate | Unscored, bound: float 
     if kind == "same behaviour":
         distance = "the bound" if bound is None else f"{bound:g}"
         return f"a 90 % or wider interval wholly within {distance} of the null value"
+    if kind == "beyond the text":
+        return (
+            f"a 95 % interval wholly above {'the smallest gain' if bound is None else f'{bound:g}'}"
+        )
     null = 0.5 if kind == "separation" else 0.0
     if isinstance(effect, Estimate):
         null = null_value(effect)
@@ -109,6 +117,8 @@ def interval_passes(kind: Kind, effect: Estimate, bound: float | None) -> bool:
         # Two one-sided tests at 5 % are a 90 % interval inside the bound (Schuirmann 1987).
         inside = bound is not None and -bound < effect.low - null and effect.high - null < bound
         return inside and effect.level >= 0.9
+    if kind == "beyond the text":
+        null = float("inf") if bound is None else bound
     return effect.low > null and effect.level >= 0.95
 
 
@@ -144,11 +154,13 @@ def beats_check(name: str, advantage: Estimate | Unscored, *, margin: float = 0.
     stand for: a classifier fitted on finite rows knows less than the words tell.
 
     Raises:
-        BadInputError: a margin below 0.
+        BadInputError: a margin below 0, or not finite.
     """
     if not 0.0 <= margin < float("inf"):
         raise BadInputError(
-            "A margin makes a check stricter.", got=margin, fix="Pass 0 or a positive number."
+            "A margin is a finite number that makes the check stricter.",
+            got=margin,
+            fix="Pass 0 or more, in the advantage's unit.",
         )
     required = f"an advantage whose 95 % interval lies wholly above {margin:g}"
     if isinstance(advantage, Unscored):

@@ -50,7 +50,7 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
         "length",
     ),
     "beyond the text": (
-        "interval excludes zero",
+        "interval exceeds the smallest gain",
         "text-only classifier",
         "embedding layer",
         PREDICTED_CHECK,

@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from trait_probe.errors import MismatchError
 from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.baselines import SplitScores, given_scores
 from trait_probe.evidence.classifiers import FOLDS, words_and_length
@@ -42,7 +43,8 @@ def predicted_from_texts(
 
     Raises:
         MismatchError: not one entry per row.
-        BadInputError: a group on both sides of the split, or values that are not finite.
+        BadInputError: a group on both sides of the split, a row that does not exist, or values
+            that are not finite.
     """
     require_same_length(len(values), texts, "texts")
     columns, inputs = words_and_length(texts, lengths)
@@ -68,6 +70,12 @@ def _predicted(
     split: Split,
 ) -> SplitScores | Unscored:
     """At the penalty with the least squared error out of fold; the strongest of equals."""
+    if len(inputs) != len(values):
+        raise MismatchError(
+            "A projection is predicted from one row of features per value.",
+            got=f"{len(inputs)} rows of features for {len(values)} values",
+            fix="Build both from the same table.",
+        )
     target = given_scores(values, groups, split)
     names = [groups[i] for i in split.selection]
     if len(set(names)) < FOLDS:
@@ -79,6 +87,9 @@ def _predicted(
         known, unknown = columns.fit_transform(seen[train]), columns.transform(seen[test])
         for row, penalty in zip(predicted, PENALTIES, strict=True):
             row[test] = Ridge(alpha=penalty).fit(known, answers[train]).predict(unknown)
+        # The intercept is the mean of the other folds: where words say nothing, out-of-fold
+        # predictions would run against the values (correlation -0.2).
+        predicted[:, test] += answers.mean() - answers[train].mean()
     best = int(((predicted - answers) ** 2).mean(axis=1).argmin())
     fitted = make_pipeline(clone(before), Ridge(alpha=PENALTIES[best])).fit(seen, answers)
     return SplitScores(predicted[best], fitted.predict(inputs[split.report]))

@@ -13,7 +13,7 @@ three times, each rival being read at the place where its own difference is larg
   such fine-tunes of an organism said `supported`.
 
 Place is chosen on the selection rows, everything else is read on the report rows. (For a trigger
-inside one model see the `trigger_*` modules.)
+inside one model see `evidence.triggers`.)
 """
 
 from __future__ import annotations
