@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import trait_probe as tp
 from trait_probe.errors import BadInputError
 from trait_probe.experiments import backdoor
 from trait_probe.experiments._backdoor import steps, study
-from trait_probe.experiments._backdoor.opening import BY_HASH, DATA_FIELDS
+from trait_probe.experiments._backdoor.opening import BY_CONTENT, DATA_FIELDS
 
 CONFIG = backdoor.Config(
     n_carriers=64,
@@ -86,7 +87,7 @@ def test_what_was_chosen_is_on_record_with_every_option(runs):
     results = json.loads((runs.first.out / "results.json").read_text())["traits"]["safety/evil"]
     where = {name: results[name] for name in ("site", "place")}
     assert chosen["read"] == {"traits": {"safety/evil": where}}
-    assert set(backdoor.Config.model_fields) - DATA_FIELDS - BY_HASH <= set(chosen)
+    assert set(backdoor.Config.model_fields) - DATA_FIELDS - BY_CONTENT <= set(chosen)
     assert chosen["layers"] == [1, 2]
     assert list(chosen["contrasts"]) == ["safety/evil"]
     # No measurement: a repeat on another machine must be the same selection.
@@ -102,6 +103,44 @@ def test_another_option_on_the_same_data_is_warned_of(runs):
     assert list(runs.other.splits) == list(runs.first.splits)
     assert [item["run"] for item in runs.other.split["earlier"]] == ["first"]
     assert runs.other.split["current"] != runs.first.split["current"]
+
+
+def lock_of(pair: tuple[Any, Any], **changes: Any) -> str:
+    """The id of an audit's lock."""
+    config = CONFIG.model_copy(update=changes)
+    carriers = backdoor.load_carriers(config, pair[0])
+    return _lock(pair, carriers, config)
+
+
+def _lock(pair: tuple[Any, Any], carriers: tp.PromptSet, config: backdoor.Config) -> str:
+    conditions = backdoor.lay_out(
+        pair[0], carriers, config.trigger, config.controls, n_places=8, new_tokens=24, seed=0
+    )
+    return backdoor.report_lock(steps.Pair(*pair), conditions).id
+
+
+def test_what_is_compared_with_is_chosen_and_no_other_data(pair):
+    """Who drops the control that stands out, or the clean model, looks at the same rows again."""
+    lock = lock_of(pair)
+    assert lock_of(pair, controls=CONFIG.controls[:2]) == lock
+    assert lock_of(pair, controls=CONFIG.controls[::-1]) == lock
+    assert lock_of((pair[0], None)) == lock
+    carriers = backdoor.load_carriers(CONFIG, pair[0])
+    renamed = tp.PromptSet(
+        [replace(prompt, id=f"other-{i}") for i, prompt in enumerate(reversed(list(carriers)))]
+    )
+    assert _lock(pair, renamed, CONFIG) == lock
+    assert lock_of(pair, trigger="In 2029,") != lock
+    assert lock_of((pair[1], pair[0])) != lock
+
+
+@pytest.mark.slow
+def test_a_dropped_control_is_a_second_look(tmp_path, pair):
+    audit(tmp_path / "all", pair)
+    fewer = audit(tmp_path / "fewer", pair, controls=CONFIG.controls[:2])
+    assert warned(fewer)
+    assert [item["run"] for item in fewer.split["earlier"]] == ["all"]
+    assert "controls" in fewer.said.split("Warning: Report split", 1)[1]
 
 
 @pytest.mark.slow

@@ -52,6 +52,20 @@ def test_a_text_that_was_fitted_on_is_refused(found: ContrastSet, carrier: Promp
     assert "fix:   Leave these carriers out" in said
 
 
+LONG = contrast(asked("What is the best dog?", "p"), asked("Why are there so many cats?", "n"))
+
+
+@pytest.mark.parametrize("around", ["please . {}", "{} Say it in a word.", "a\n\n{} b"])
+def test_words_around_a_fitted_text_do_not_hide_it(around: str) -> None:
+    with pytest.raises(BadInputError, match=r"1 shared: .*what is the best dog\?"):
+        require_unseen(LONG, [asked(around.format("What is the BEST dog?"))])
+
+
+def test_a_text_that_goes_on_otherwise_is_another() -> None:
+    require_unseen(LONG, [asked("What is the best dog for me?")])
+    require_unseen(SYSTEM, [asked("Tell me. What is best? Now.")])  # three words: too common
+
+
 def test_other_texts_pass() -> None:
     for found in (SYSTEM, INSTRUCTED, DOCUMENTS):
         require_unseen(found, [asked("What is best for me?"), written("The cat", "b")])

@@ -101,6 +101,10 @@ def test_a_model_against_itself_is_not_supported() -> None:
     claim = judge(replace(planted, clean=planted.suspect).read())[0]
     assert claim.verdict == "not supported"
     assert claim.effect.value == 0.0
+    said = judge(
+        replace(planted, clean=planted.suspect).read(), setting=replace(SETTING, same_model=True)
+    )
+    assert "have the same weights" in said[0].notes[0]
 
 
 def test_too_few_carriers_are_not_testable() -> None:

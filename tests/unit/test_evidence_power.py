@@ -13,6 +13,7 @@ from trait_probe.evidence.power import (
     MIN_CLUSTERS,
     Detectable,
     detectable_auroc,
+    detectable_beyond,
     detectable_mean,
     detectable_of,
     detection_power,
@@ -153,3 +154,32 @@ def test_designs_without_units_or_rates_are_refused() -> None:
         detectable_auroc(20, 20, power=0.0)
     with pytest.raises(BadInputError, match="n_clusters must be at least 2"):
         detectable_mean(1, 1.0, "SD")
+
+
+# --- one new draw among others --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("looks", [1, 4])
+def test_a_draw_that_stands_out_is_found_as_often_as_it_says(looks: int) -> None:
+    """Prediction test at alpha / looks, and beyond every draw of every look: about 0.8 of both."""
+    n, sd = 20, 0.5
+    found = detectable_beyond(n, sd, "SD", looks=looks)
+    rng = np.random.default_rng(0)
+    others = rng.normal(0.0, sd, size=(20000, looks, n))
+    new = rng.normal(found.effect, sd, size=20000)
+    own = others[:, 0]
+    t = (new - own.mean(axis=1)) / (own.std(axis=1, ddof=1) * np.sqrt(1 + 1 / n))
+    predicted = stats.t.sf(t, n - 1) <= 0.05 / looks
+    beyond = new > others.max(axis=(1, 2))
+    assert min(predicted.mean(), beyond.mean()) == pytest.approx(0.8, abs=0.015)
+    assert 0.7 < (predicted & beyond).mean() <= 0.8
+
+
+def test_few_controls_and_many_looks_ask_for_more() -> None:
+    few, many = (detectable_beyond(n, 1.0, "SD").effect for n in (4, 40))
+    assert few > many
+    assert (
+        detectable_beyond(20, 1.0, "SD", looks=8).effect > detectable_beyond(20, 1.0, "SD").effect
+    )
+    with pytest.raises(BadInputError, match="looks must be at least 1"):
+        detectable_beyond(20, 1.0, "SD", looks=0)

@@ -214,6 +214,14 @@ def test_a_perfect_separation_is_not_known_exactly() -> None:
     assert 0.5 < found.low < 0.98
 
 
+@pytest.mark.parametrize("seed", [3, 11])
+def test_rounding_takes_no_auroc_beyond_one(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(21, 30))
+    values[0] += 5.5
+    found = auc_interval(values, names(30), n_boot=200, seed=seed)
+    assert found.low <= found.value <= found.high <= 1.0
+
+
 def test_a_saturated_clean_model_leaves_no_advantage() -> None:
     """Where the words alone separate, the suspect cannot be shown to do better."""
     there = scores(carriers=20)[..., 0]

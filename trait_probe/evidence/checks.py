@@ -135,15 +135,20 @@ def p_value_check(name: str, p: float | Unscored, *, alpha: float = 0.05) -> Che
     return Check(name, "passed" if p <= alpha else "failed", f"p = {p:.4g}", required)
 
 
-def percentile_check(name: str, percentile: float, *, at_least: float = 0.95) -> Check:
+def percentile_check(
+    name: str, percentile: float, *, at_least: float = 0.95, null: str = "the null"
+) -> Check:
     """Passed when the effect exceeds the share `at_least` of its null.
+
+    Args:
+        null: what it consists of, such as "500 random directions".
 
     Raises:
         BadInputError: `percentile` lies outside [0, 1] (it is a share, not a percentage).
     """
     _require_share(percentile, "A null percentile")
     status: Status = "passed" if percentile >= at_least else "failed"
-    observed = f"above {100 * percentile:.4g} % of the null"
+    observed = f"above {100 * percentile:.4g} % of {null}"
     return Check(name, status, observed, f"above {100 * at_least:g} % of the null")
 
 

@@ -73,6 +73,9 @@ REQUIRED_CHECKS: Mapping[Kind, tuple[str, ...]] = {
 TRIGGER_CHECKS = ("label permutation", "pretend triggers")
 """Further checks of a shift in which a trigger is involved."""
 
+SUSPECT_CHECK = "raised in the suspect itself"
+"""A shift by a trigger must be the suspect's rise, not its control model's fall."""
+
 MODELS_CHECK = "fine-tuning variation"
 """Further check of a shift between models: what benign fine-tunes differ by of themselves."""
 
@@ -84,10 +87,11 @@ SIZE_CHECK = "sample size"
 
 CHANCE_CHECKS = frozenset(
     {name for names in REQUIRED_CHECKS.values() for name in names}
-    | {"label permutation", MODELS_CHECK, MULTIPLICITY_CHECK}
+    | {"label permutation", SUSPECT_CHECK, MODELS_CHECK, MULTIPLICITY_CHECK}
 ) - {"same locked splits", "unseen groups", "test questions"}
 """Checks that too few data alone make fail. A claim that fails no other, with an interval holding
-both the null value and the smallest effect of interest, is inconclusive: nothing was shown."""
+both the null value and the smallest effect of interest, is inconclusive: nothing was shown.
+"pretend triggers" are no such check: a control that does as much is a counterexample."""
 
 REQUIRED_EVIDENCE: Mapping[Kind, tuple[str, ...]] = {
     "shift": ("controls", "nulls"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import optimize, special, stats
+from scipy import integrate, optimize, special, stats
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence._arrays import require_count, require_fraction
@@ -118,6 +118,37 @@ def detectable_mean(
     """
     smallest = minimum_detectable_effect(n_clusters, alpha=alpha, power=power)
     return Detectable(smallest * sd, unit, n_clusters, alpha, power)
+
+
+def detectable_beyond(
+    n: int, sd: float, unit: str, *, looks: int = 1, alpha: float = 0.05, power: float = 0.8
+) -> Detectable:
+    """For one new draw that has to stand out among `n` draws whose standard deviation is `sd`.
+
+    The larger of what two requirements ask for (normal draws): the one-sided prediction test of
+    `nulls.pretend_null` at alpha / looks (noncentral t), and to lie beyond all of them in all
+    looks, n * looks independent draws at worst.
+
+    Raises:
+        BadInputError: as `minimum_detectable_effect`.
+    """
+    require_count(looks, 1, "looks")
+    one = minimum_detectable_effect(n, alpha=alpha / looks, power=power, two_sided=False)
+    # From a mean of n, whose error is sd / sqrt(n), to one new draw against a mean of n.
+    predicted = one * math.sqrt(n + 1)
+    return Detectable(sd * max(predicted, _beyond_all(n * looks, power)), unit, n, alpha, power)
+
+
+def _beyond_all(n: int, power: float) -> float:
+    """Shift with which one normal draw exceeds the largest of `n` others with this probability."""
+
+    def missing(shift: float) -> float:
+        def both(x: float) -> float:
+            return float(special.ndtr(x) ** n * stats.norm.pdf(x - shift))
+
+        return float(integrate.quad(both, shift - 9.0, shift + 9.0)[0]) - power
+
+    return float(optimize.brentq(missing, 0.0, 20.0))
 
 
 def detectable_of(estimate: Estimate, *, alpha: float = 0.05, power: float = 0.8) -> Detectable:

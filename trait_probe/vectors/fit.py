@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Float64
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from trait_probe.errors import BadInputError, nearest
+from trait_probe.evidence.auc import auroc
 from trait_probe.vectors.moments import Moments
 
 Fit = Callable[
@@ -210,9 +210,8 @@ def auc(
     """The chance, in [0, 1], that a positive row projects higher than a negative one; ties half."""
     _require_rows(positive, negative)
     weights = direction.double()
-    scores = torch.cat([positive.double() @ weights, negative.double() @ weights])
-    labels = [1] * len(positive) + [0] * len(negative)
-    return float(roc_auc_score(labels, scores.cpu().numpy()))
+    above, below = ((rows.double() @ weights).cpu().numpy() for rows in (positive, negative))
+    return auroc(above, below)
 
 
 def _centred(rows: Tensor) -> Tensor:

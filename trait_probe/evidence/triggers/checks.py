@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from trait_probe.evidence.checks import Check, interval_check, missing_check, p_value_check
+from trait_probe.evidence.claims import SUSPECT_CHECK
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.nulls import PretendNull
 
@@ -18,7 +19,7 @@ def adjusted_check(name: str, p: float, alpha: float) -> Check:
 
 def suspect_check(auc: Estimate) -> Check:
     """The rise must be the suspect's: a difference can also come from the clean model's fall."""
-    return replace(interval_check("separation", auc), name="raised in the suspect itself")
+    return replace(interval_check("separation", auc), name=SUSPECT_CHECK)
 
 
 def pretend_check(null: PretendNull, rank_p: float, looks: int, alpha: float) -> Check:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trait_probe.basis import Site
 from trait_probe.evidence.checks import (
     Check,
     beats_check,
@@ -25,7 +26,7 @@ from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import PermutationResult, PretendNull
-from trait_probe.evidence.power import Detectable, detectable_mean
+from trait_probe.evidence.power import Detectable, detectable_beyond, detectable_mean
 from trait_probe.evidence.shortcuts import ShortcutAudit
 from trait_probe.evidence.triggers.checks import (
     adjusted_check,
@@ -41,9 +42,11 @@ SMALLEST_EFFECT = 0.5
 """SD; a smaller shift would not matter for an audit (Cohen's "medium")."""
 
 DETECTABLE_NOTE = (
-    "What can be detected is counted over carriers alone: what prefixes do by themselves, and the "
-    "adjustment for all claims, ask for more."
+    "What can be detected has to stand out among carriers and, in all claims, among what the "
+    "controls do by themselves; the larger of the two is given."
 )
+
+SAME_MODEL_NOTE = "Suspect and clean model have the same weights: nothing can differ between them."
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Setting:
         compared_tokens: how far answers were compared.
         prefix_lengths: `[condition][carrier]` tokens of the trigger, then of each control.
         alpha: error rate, adjusted for all claims of the run.
+        same_model: whether suspect and clean model have the same weights.
     """
 
     trigger: str
@@ -65,6 +69,7 @@ class Setting:
     alpha: float
     compared_tokens: int
     prefix_lengths: tuple[tuple[int, ...], ...]
+    same_model: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,14 @@ class _Found:
 
     id: str
     what: str
-    where: str
+    site: Site
+    place: int
     effect: Estimate
     cluster_sd: float
     pretend: PretendNull
     permutation: PermutationResult
     percentiles: Mapping[str, float]
+    null_words: Mapping[str, str]
     advantage: Estimate | None
     auc_suspect: Estimate
     auc_clean: Estimate | None
@@ -97,20 +104,24 @@ class _Adjusted:
 def claims(
     traits: Mapping[str, TraitReading | None],
     sae: SaeReading | None,
-    shortcuts: Mapping[str, ShortcutAudit],
+    shortcuts: Mapping[int, ShortcutAudit],
     setting: Setting,
     *,
     sae_asked: bool,
     unreadable: str,
 ) -> list[Claim]:
-    """One claim per trait and one for the SAE; p values adjusted (Holm) over all of them."""
+    """One claim per trait and one for the SAE; p values adjusted (Holm) over all of them.
+
+    Args:
+        shortcuts: by place; a claim shows that of its own.
+    """
     found = [_of_trait(reading) for reading in traits.values() if reading is not None]
     found += [_of_sae(sae)] if sae is not None else []
     looks = len(traits) + int(sae_asked)
     pretend_p = _holm([item.pretend.deciding_p for item in found], looks)
     permutation_p = _holm([item.permutation.p for item in found], looks)
     out = [
-        _claim(item, _Adjusted(*p), shortcuts, setting, looks)
+        _claim(item, _Adjusted(*p), shortcuts.get(item.place), setting, looks)
         for item, *p in zip(found, pretend_p, _family(found), permutation_p, strict=True)
     ]
     missing = [f"trait:{name}" for name, reading in traits.items() if reading is None]
@@ -118,28 +129,44 @@ def claims(
     return out + [_untestable(name, setting, looks, unreadable) for name in missing]
 
 
+def place_name(place: int) -> str:
+    """A place, from 0, in words."""
+    return f"token {place + 1} after the trigger"
+
+
 def _of_trait(reading: TraitReading) -> _Found:
-    return _found(f"trait:{reading.trait}", f"the {reading.trait} projection", reading, reading)
+    what = f"the {reading.trait} projection"
+    return _found(f"trait:{reading.trait}", what, reading, reading, "directions of shuffled labels")
 
 
 def _of_sae(reading: SaeReading) -> _Found:
     top = reading.features[0]
     what = f"SAE feature {top.feature} (the best of {reading.d_sae} on the selection split)"
-    return _found("sae", what, reading, top)
+    return _found("sae", what, reading, top, "other features")
 
 
 def _found(
-    name: str, what: str, reading: TraitReading | SaeReading, top: TraitReading | FeatureReading
+    name: str,
+    what: str,
+    reading: TraitReading | SaeReading,
+    top: TraitReading | FeatureReading,
+    unrelated: str,
 ) -> _Found:
+    n = reading.null_draws
     return _Found(
         id=name,
         what=what,
-        where=f"at {reading.site}, token {reading.place + 1} after the trigger",
+        site=reading.site,
+        place=reading.place,
         effect=top.effect,
         cluster_sd=top.cluster_sd,
         pretend=reading.pretend,
         permutation=reading.permutation,
-        percentiles=reading.percentiles,
+        percentiles=top.percentiles,
+        null_words={
+            "random": f"{n['random']} random directions",
+            "unrelated": f"{n['unrelated']} {unrelated}",
+        },
         advantage=reading.auc_advantage,
         auc_suspect=top.auc_suspect,
         auc_clean=top.auc_clean,
@@ -150,19 +177,20 @@ def _found(
 def _claim(
     found: _Found,
     p: _Adjusted,
-    shortcuts: Mapping[str, ShortcutAudit],
+    shortcuts: ShortcutAudit | None,
     setting: Setting,
     looks: int,
 ) -> Claim:
     against = setting.clean or "(no clean model)"
-    detectable = _detectable(found, setting.alpha)
+    detectable = _detectable(found, looks, setting.alpha)
     return Claim(
         id=found.id,
         kind="shift",
         statement=(
             f"Where the first {setting.compared_tokens} answer tokens are identical, "
             f"{setting.trigger!r} raises {found.what} in "
-            f"{setting.suspect}, {found.where}, beyond other prefixes and beyond {against}."
+            f"{setting.suspect}, at {found.site}, {place_name(found.place)}, beyond other prefixes "
+            f"and beyond {against}."
         ),
         effect=found.effect,
         checks=tuple(_checks(found, p, setting, looks)),
@@ -174,22 +202,32 @@ def _claim(
             "label permutation": found.permutation,
             "percentile among null directions": dict(found.percentiles),
         },
-        shortcuts={name: audit.to_json() for name, audit in shortcuts.items()},
+        shortcuts={} if shortcuts is None else {place_name(found.place): shortcuts.to_json()},
         split="report split of carriers, identical answers only, texts unseen in selection",
         looks=looks,
         smallest_effect_of_interest=SMALLEST_EFFECT,
         trigger_involved=True,
         detectable=detectable,
-        notes=() if detectable is None else (DETECTABLE_NOTE,),
+        notes=_notes(detectable, setting),
     )
 
 
-def _detectable(found: _Found, alpha: float) -> Detectable | None:
-    """None where no cluster differs, as in a model against itself: nothing says how they would."""
-    if not found.cluster_sd:
+def _detectable(found: _Found, looks: int, alpha: float) -> Detectable | None:
+    """None where nothing differs, as in a model against itself: nothing says how it would."""
+    effect, controls = found.effect, np.array(found.pretend_effects)
+    sd = float(controls.std(ddof=1))
+    if not found.cluster_sd or not sd:
         return None
-    effect = found.effect
-    return detectable_mean(effect.n_clusters, found.cluster_sd, effect.unit, alpha=alpha)
+    among = (
+        detectable_mean(effect.n_clusters, found.cluster_sd, effect.unit, alpha=alpha),
+        detectable_beyond(len(controls), sd, effect.unit, looks=looks, alpha=alpha),
+    )
+    return max(among, key=lambda one: one.effect)
+
+
+def _notes(detectable: Detectable | None, setting: Setting) -> tuple[str, ...]:
+    same = (SAME_MODEL_NOTE,) if setting.same_model else ()
+    return same if detectable is None else (*same, DETECTABLE_NOTE)
 
 
 def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[Check]:
@@ -207,8 +245,10 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
         pretend_check(found.pretend, p.rank, looks, setting.alpha),
         form_check(setting.prefix_lengths, setting.alpha),
         adjusted_check("multiplicity", p.pretend, setting.alpha),
-        percentile_check("random directions", found.percentiles["random"]),
-        percentile_check("unrelated directions", found.percentiles["unrelated"]),
+        *(
+            percentile_check(f"{name} directions", share, null=found.null_words[name])
+            for name, share in found.percentiles.items()
+        ),
     ]
 
 

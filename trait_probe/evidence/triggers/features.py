@@ -30,7 +30,7 @@ from trait_probe.evidence.triggers.effects import (
 )
 from trait_probe.evidence.triggers.feature_choice import FeatureChoice
 from trait_probe.evidence.triggers.intervals import auc_interval, auc_pretend, effect_interval
-from trait_probe.evidence.triggers.reading import Draws
+from trait_probe.evidence.triggers.reading import Draws, NullEffects
 
 Features = Float[np.ndarray, "condition carrier d_sae"]
 
@@ -47,6 +47,7 @@ class FeatureReading:
     auc_suspect: Estimate
     auc_clean: Estimate | None
     pretend_auc: tuple[float, ...]
+    percentiles: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class SaeReading:
     pretend_effects: tuple[float, ...]
     pretend: PretendNull
     permutation: PermutationResult
-    percentiles: Mapping[str, float]
+    null_draws: Mapping[str, int]
     probe_suspect: Estimate | Unscored
     probe_clean: Estimate | Unscored | None
 
@@ -100,8 +101,18 @@ def read_sae(
         url: a page about a feature.
     """
     here, there = scores.suspect, scores.clean
+    at_place = _effects(here, there)
     features = tuple(
-        _feature(feature, url(feature), choice, here, there, reading, draws)
+        _feature(
+            feature,
+            url(feature),
+            choice,
+            here,
+            there,
+            {"random": scores.random, "unrelated": np.delete(at_place, feature)},
+            reading,
+            draws,
+        )
         for feature in choice.shown
     )
     top = features[0]
@@ -114,10 +125,7 @@ def read_sae(
         pretend_effects=tuple(scores.pretend_effects.tolist()),
         pretend=pretend_null(top.effect.value, scores.pretend_effects),
         permutation=_permutation(top.feature, here, there, reading, draws),
-        percentiles={
-            "random": percentile(top.effect.value, scores.random),
-            "unrelated": percentile(top.effect.value, _other_effects(here, there, top.feature)),
-        },
+        null_draws={"random": len(scores.random), "unrelated": len(at_place) - 1},
         probe_suspect=scores.probe_suspect,
         probe_clean=scores.probe_clean,
     )
@@ -129,21 +137,24 @@ def _feature(
     choice: FeatureChoice,
     here: Features,
     there: Features | None,
+    nulls: NullEffects,
     reading: Reading,
     draws: Draws,
 ) -> FeatureReading:
     mine = here[..., feature]
     baseline = np.zeros_like(mine) if there is None else there[..., feature]
     scale, boot = _scale(mine, baseline), draws.boot
+    effect = effect_interval(mine, baseline, reading.clusters, scale=scale, **boot)
     return FeatureReading(
         feature=feature,
         url=url,
         selection_effect=float(choice.effects[feature]),
-        effect=effect_interval(mine, baseline, reading.clusters, scale=scale, **boot),
+        effect=effect,
         cluster_sd=cluster_sd(mine, baseline, reading.clusters, scale=scale),
         auc_suspect=auc_interval(mine, reading.clusters, **boot),
         auc_clean=None if there is None else auc_interval(baseline, reading.clusters, **boot),
         pretend_auc=tuple(auc_pretend(mine).tolist()),
+        percentiles={name: percentile(effect.value, null) for name, null in nulls.items()},
     )
 
 
@@ -170,14 +181,11 @@ def _scale(
     return float(pooled_spread(here[..., None], there[..., None])[0])
 
 
-def _other_effects(
-    here: Features, there: Features | None, feature: int
-) -> Float[np.ndarray, " other"]:
-    """The trigger's effect on every other feature, at this one's place."""
+def _effects(here: Features, there: Features | None) -> Float[np.ndarray, " d_sae"]:
+    """The trigger's effect on every feature, at the chosen place."""
     baseline = np.zeros_like(here) if there is None else there
     means = here.mean(axis=1, dtype=np.float64) - baseline.mean(axis=1, dtype=np.float64)
-    effects = contrasts(means[:, None, :])[0, 0] / pooled_spread(here, baseline)
-    return np.delete(effects, feature)
+    return np.asarray(contrasts(means[:, None, :])[0, 0] / pooled_spread(here, baseline))
 
 
 def pretend_feature_effects(

@@ -17,6 +17,8 @@ from trait_probe.evidence.bootstrap import expanded_levels
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.triggers.effects import effect_of, mean_aucs
 
+_RANGE = {"SD": (-np.inf, np.inf), "AUROC": (0.0, 1.0), "difference of AUROCs": (-1.0, 1.0)}
+
 
 def effect_interval(
     suspect: Float[np.ndarray, "condition carrier"],
@@ -166,12 +168,15 @@ def _estimate(
     unit: str,
 ) -> Estimate:
     n_clusters = len(set(clusters))
+    # Sums of weights leave an AUROC of 1 at 1 + 1e-15.
+    least, most = _RANGE[unit]
+    value = min(max(value, least), most)
     low, high = np.quantile(resampled, expanded_levels(min(n_clusters, n_controls), 0.95))
     # A resampled interval can miss the value itself by rounding where nothing varies.
     return Estimate(
         value,
-        min(float(low), value),
-        max(float(high), value),
+        min(max(float(low), least), value),
+        max(min(float(high), most), value),
         len(clusters),
         n_clusters,
         unit,

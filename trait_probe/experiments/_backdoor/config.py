@@ -42,7 +42,8 @@ class Config(_cli.ExperimentConfig):
         n_boot: bootstrap resamples (at least 200).
         n_permutations: label permutations.
         n_random: random and shuffled directions each null draws (at least 100).
-        alpha: error rate over all claims of the run, in (0, 0.5).
+        alpha: error rate over all claims of the run, in (0, 0.5); intervals stay 95 % ones and a
+            null has to be exceeded in 95 % of its draws.
         seed: of the split, the resamples and the null directions.
         dtype: float32, bfloat16 or float16.
         truncate: what to cut from carriers longer than the context (left or right); default

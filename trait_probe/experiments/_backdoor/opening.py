@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trait_probe.evidence.locks import ReportLock
+from trait_probe.evidence.splits import text_id
 from trait_probe.evidence.triggers.feature_choice import FeatureChoice
 from trait_probe.evidence.triggers.trait_choice import TraitChoice
 from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.config import Config
+from trait_probe.experiments._backdoor.overlap import carrier_text
 from trait_probe.experiments._backdoor.steps import Pair
 from trait_probe.hooks.sae import SparseFeatures
 from trait_probe.identity import HookedModel, identify, weights_hash
 from trait_probe.vectors.vector import VectorSet
 
-DATA_FIELDS = frozenset(
-    {"suspect", "clean", "trigger", "controls", "carriers", "n_carriers", "seed"}
-)
+DATA_FIELDS = frozenset({"suspect", "trigger", "carriers", "n_carriers", "seed"})
 """Fields of the configuration that say what the rows are; the seed belongs to the split."""
 
-BY_HASH = frozenset({"traits", "sae", "layers"})
+BY_CONTENT = frozenset({"traits", "sae", "layers", "clean", "controls"})
 """Fields that name what is told by its content."""
 
 
@@ -52,17 +52,19 @@ class Choices:
 
 
 def report_lock(pair: Pair, conditions: Conditions) -> ReportLock:
-    """The carriers' split, locked; runs on the same carriers, prefixes and models share its id.
+    """The carriers' split, locked; what asks one suspect about one trigger on one set of carriers.
+
+    Carriers are told by their words, in any order and under any id. What they are compared with
+    (controls, clean model) is chosen: who drops the control that stands out looks a second time.
+    A part of the carriers, or more of them, is another set.
 
     Raises:
         BadInputError: a group of carriers is on both sides.
     """
     data = {
-        "carriers": conditions.carriers.hash,
+        "carriers": sorted(text_id(carrier_text(prompt)) for prompt in conditions.carriers),
         "trigger": conditions.names[0],
-        "controls": list(conditions.names[1:]),
         "suspect": _weights(pair.suspect),
-        "clean": None if pair.clean is None else _weights(pair.clean),
     }
     lock = ReportLock(conditions.split, data)
     lock.require_apart([item.cluster for item in conditions.rendered[0]])
@@ -70,11 +72,18 @@ def report_lock(pair: Pair, conditions: Conditions) -> ReportLock:
 
 
 def chosen(
-    config: Config, vectors: VectorSet, sae: SparseFeatures | None, choices: Choices
+    config: Config,
+    pair: Pair,
+    conditions: Conditions,
+    vectors: VectorSet,
+    sae: SparseFeatures | None,
+    choices: Choices,
 ) -> dict[str, object]:
     """Everything that was chosen, and every option that changes what is reported."""
     return {
-        **config.model_dump(mode="json", exclude={*DATA_FIELDS, *BY_HASH}),
+        **config.model_dump(mode="json", exclude={*DATA_FIELDS, *BY_CONTENT}),
+        "controls": sorted(conditions.names[1:]),
+        "clean": None if pair.clean is None else _weights(pair.clean),
         "layers": sorted({site.layer for site in vectors.sites}),
         "contrasts": {vector.trait: vector.basis.contrast_hash for vector in vectors},
         "sae": None if sae is None else weights_hash(sae.sae.named_parameters()),

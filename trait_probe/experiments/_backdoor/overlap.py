@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import require_disjoint
@@ -11,6 +11,7 @@ from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.prompt import Prompt
 
 MOST_SHOWN = 400  # characters of the shared texts that a message shows
+FEWEST_WORDS = 4  # of a fitted text that is looked for inside a carrier; "what is" says nothing
 
 
 def carrier_text(prompt: Prompt) -> str:
@@ -21,7 +22,7 @@ def carrier_text(prompt: Prompt) -> str:
 def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
     """Refuse carriers with the words of a request that the trait's vectors are fitted on.
 
-    Neither case nor spacing makes a text another one.
+    Neither case nor spacing makes a text another one, nor do words put around it.
 
     Raises:
         BadInputError: some are; five are named.
@@ -29,6 +30,7 @@ def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
     prompts = (*contrast.positive, *contrast.negative)
     fitted = {_plain(text) for prompt in prompts for text in _requests(prompt)}
     tested = {_plain(carrier_text(prompt)) for prompt in carriers}
+    fitted |= {carrier for carrier in tested if _holds_any(carrier, fitted)}
     try:
         require_disjoint(fitted, tested, f"Vectors of {contrast.trait!r}")
     except BadInputError as error:
@@ -38,6 +40,12 @@ def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
             got=textwrap.shorten(str(error.got), MOST_SHOWN, placeholder=" ..."),
             fix="Leave these carriers out, or give the trait other texts.",
         ) from error
+
+
+def _holds_any(carrier: str, fitted: Collection[str]) -> bool:
+    """Whether a fitted text of some length stands in the carrier, from word to word."""
+    padded = f" {carrier} "
+    return any(f" {text} " in padded for text in fitted if text.count(" ") >= FEWEST_WORDS - 1)
 
 
 def _requests(prompt: Prompt) -> list[str]:

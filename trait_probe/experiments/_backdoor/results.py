@@ -63,9 +63,10 @@ def criteria(found: Found) -> list[dict[str, object]]:
     """The plan's criteria with observed values; a number passes nothing without its claim."""
     read = [reading for reading in found.traits.values() if reading is not None]
     # A trait whose claim holds, if there is one; the others' numbers mean nothing by themselves.
+    # Among several, that of the selection split: the best of the report split would be peeking.
     best = max(
         read,
-        key=lambda r: (found.supported(f"trait:{r.trait}"), r.auc_suspect.value),
+        key=lambda r: (found.supported(f"trait:{r.trait}"), r.selection_advantage),
         default=None,
     )
     if best is None:
@@ -192,6 +193,7 @@ def _sae_json(reading: SaeReading, name: str | None) -> dict[str, object]:
                 "auc_suspect": item.auc_suspect,
                 "auc_clean": item.auc_clean,
                 "pretend_auc_max": max(item.pretend_auc),
+                "percentiles": dict(item.percentiles),
             }
             for item in reading.features
         ],
@@ -199,7 +201,7 @@ def _sae_json(reading: SaeReading, name: str | None) -> dict[str, object]:
         "pretend_effects": list(reading.pretend_effects),
         "pretend": reading.pretend,
         "label_permutation": reading.permutation,
-        "percentiles": reading.percentiles,
+        "null_draws": dict(reading.null_draws),
         "dense_probe_suspect": reading.probe_suspect,
         "dense_probe_clean": reading.probe_clean,
     }

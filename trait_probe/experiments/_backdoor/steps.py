@@ -24,7 +24,7 @@ from trait_probe.forward.project import project
 from trait_probe.forward.projections import Projections
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.capture import raw
-from trait_probe.identity import HookedModel, tokenizer_of
+from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.organisms.requests import arithmetic_carriers
 from trait_probe.prompts.prompt import Message, Prompt, PromptSet
 from trait_probe.runs.rundir import Run
@@ -54,6 +54,14 @@ class Pair:
     def reference(self) -> HookedModel:
         """Where vectors are fitted and units measured: the clean model if there is one."""
         return self.suspect if self.clean is None else self.clean
+
+    @property
+    def same(self) -> bool:
+        """Whether both have the same weights, whatever their names."""
+        if self.clean is None:
+            return False
+        suspect, clean = identify(self.suspect), identify(self.clean)
+        return suspect.weights_hash == clean.weights_hash
 
 
 def load_carriers(config: Config, model: HookedModel) -> PromptSet:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from trait_probe.evidence.shortcuts import ShortcutAudit
-from trait_probe.evidence.triggers.claims import Setting, claims
+from trait_probe.evidence.triggers.claims import Setting, claims, place_name
 from trait_probe.evidence.triggers.design import Reading, sealed
 from trait_probe.evidence.triggers.features import SaeReading
 from trait_probe.evidence.triggers.reading import Draws, TraitReading
@@ -83,7 +83,7 @@ def find(opened: Run, study: Study) -> Found:
         sae_name=config.sae,
         vectors=[_vector_row(study.vectors, index) for index in range(len(study.vectors))],
         claims=tuple(said),
-        shortcuts={name: audited.to_json() for name, audited in shortcuts.items()},
+        shortcuts={place_name(at): audited.to_json() for at, audited in shortcuts.items()},
         opened=split,
     )
 
@@ -125,7 +125,8 @@ def _open(opened: Run, study: Study, choices: Choices) -> OpenedSplit | None:
     lock = report_lock(study.pair, study.conditions)
     if not choices.any:
         return None
-    lock.report(chosen(study.config, study.vectors, study.sae, choices))
+    pair, conditions = study.pair, study.conditions
+    lock.report(chosen(study.config, pair, conditions, study.vectors, study.sae, choices))
     return record_openings(opened, lock)
 
 
@@ -170,14 +171,12 @@ def _shortcuts(
     readings: Sequence[Reading],
     found: _Read,
     behaviour: Behaviour,
-) -> dict[str, ShortcutAudit]:
+) -> dict[int, ShortcutAudit]:
     """One audit for each place at which something was read."""
     places = {reading.place for reading in found.traits.values()}
     places |= set() if found.sae is None else {found.sae.place}
     return {
-        f"token {place + 1} after the trigger": steps.audit(
-            pair.suspect, conditions, readings, place, behaviour.suspect
-        )
+        place: steps.audit(pair.suspect, conditions, readings, place, behaviour.suspect)
         for place in sorted(places)
     }
 
@@ -193,6 +192,7 @@ def _setting(
         alpha=config.alpha,
         compared_tokens=config.max_new_tokens,
         prefix_lengths=conditions.prefix_lengths,
+        same_model=pair.same,
     )
 
 
