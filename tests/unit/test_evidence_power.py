@@ -141,6 +141,8 @@ def test_a_detectable_effect_is_written_with_its_sentence() -> None:
         "n": 14,
         "alpha": 0.01,
         "power": 0.9,
+        "units": "independent units",
+        "sided": "two-sided",
         "note": found.note,
     }
 

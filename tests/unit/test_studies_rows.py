@@ -28,6 +28,7 @@ from study_builders import (
 )
 
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence.checks import opened_once
 from trait_probe.evidence.claims import REQUIRED_CHECKS, SIZE_CHECK, Check, Claim
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.locks import ReportLock
@@ -41,7 +42,6 @@ from trait_probe.evidence.studies.parts import (
     null_check,
     null_rank,
     open_lock,
-    opened_once,
     ranked,
     require_rates,
 )
@@ -94,6 +94,17 @@ def test_beyond_the_text_sees_that_a_separation_chose_otherwise() -> None:
     claim = beyond(beyond_text(rows=rows, traits={"evil": scores}))
     assert failed(claim) == ["report split opened once"]
     assert claim.verdict == "not supported"
+
+
+def test_a_second_look_fails_the_claims_of_the_first() -> None:
+    """Who looks at one layer after another keeps what came out best, be it the first."""
+    rows = labelled_rows()
+    first = separated(separation(rows=rows))
+    assert first.verdict == "supported"
+    separated(separation(rows=rows, traits={"evil": np.roll(planted(rows, 2.5), 1, axis=1)}))
+    assert failed(first) == ["report split opened once"]
+    assert first.verdict == "not supported"
+    assert first.to_json()["verdict"] == "not supported"
 
 
 def test_another_direction_of_the_same_name_and_place_is_another_choice() -> None:
@@ -441,6 +452,8 @@ def test_what_was_detectable_and_the_notes_are_written() -> None:
         "n": 30,
         "alpha": 0.05,
         "power": 0.8,
+        "units": "independent units",
+        "sided": "two-sided",
         "note": "30 independent units: effects below 0.25 rate are missed more than 20 % of the "
         "time (two-sided alpha 0.05)",
     }

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.locks import ReportLock
 
 Kind = Literal["shift", "separation", "beyond the text", "same behaviour", "gain"]
 Status = Literal["passed", "failed", "missing"]
@@ -172,6 +173,12 @@ def beats_check(name: str, advantage: Estimate | Unscored, *, margin: float = 0.
         return Check(name, "missing", advantage.reason, required)
     status: Status = "passed" if advantage.low > margin and advantage.level >= 0.95 else "failed"
     return Check(name, status, "advantage " + _interval_text(advantage), required)
+
+
+def opened_once(lock: ReportLock) -> Check:
+    """Failed where the report rows were looked at with more than one selection, up to now."""
+    status: Status = "failed" if lock.reopened else "passed"
+    return Check("report split opened once", status, lock.note(), "one selection, made unseen")
 
 
 def missing_check(name: str, why: str, required: str = "to be run") -> Check:

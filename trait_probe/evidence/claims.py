@@ -11,7 +11,7 @@ that build checks come from `checks` and are offered here too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from trait_probe.errors import BadInputError
@@ -20,11 +20,17 @@ from trait_probe.evidence.checks import Check as Check
 from trait_probe.evidence.checks import Kind as Kind
 from trait_probe.evidence.checks import beats_check as beats_check
 from trait_probe.evidence.checks import interval_check as interval_check
-from trait_probe.evidence.checks import interval_passes, null_value, require_known_kind
+from trait_probe.evidence.checks import (
+    interval_passes,
+    null_value,
+    opened_once,
+    require_known_kind,
+)
 from trait_probe.evidence.checks import missing_check as missing_check
 from trait_probe.evidence.checks import p_value_check as p_value_check
 from trait_probe.evidence.checks import percentile_check as percentile_check
 from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
+from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.power import MIN_CLUSTERS, Detectable
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not testable"]
@@ -124,6 +130,9 @@ class Claim:
             equivalence bound for "same behaviour". Without it no claim is inconclusive.
         trigger_involved: whether a shift compares triggered with other prompts. True unless said
             otherwise, so that forgetting it costs a verdict instead of a control.
+        detectable: the smallest effect that the design could have found.
+        notes: what else a reader should know.
+        lock: of the report rows. A second look fails every claim on them, those before it too.
 
     Raises:
         BadInputError: an unnamed, doubled or contradictory check, looks below 1, a bound that is
@@ -144,6 +153,7 @@ class Claim:
     trigger_involved: bool = True
     detectable: Detectable | None = None
     notes: tuple[str, ...] = ()
+    lock: ReportLock | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require_known_kind(self.kind)
@@ -230,7 +240,7 @@ def _absent_checks(claim: Claim) -> list[Check]:
 
 
 def _derived_checks(claim: Claim) -> list[Check]:
-    """Missing checks that follow from the fields; nothing where all is there."""
+    """What follows from the fields: what is missing, and how often the report rows were opened."""
     found = [
         Check(f"{field} shown", "missing", "none given", "the numbers that were compared with")
         for field in REQUIRED_EVIDENCE[claim.kind]
@@ -245,6 +255,8 @@ def _derived_checks(claim: Claim) -> list[Check]:
     elif claim.effect.n_clusters < MIN_CLUSTERS and not _names_size(claim):
         observed = f"{claim.effect.n_clusters} clusters"
         found.append(Check(SIZE_CHECK, "missing", observed, f"{MIN_CLUSTERS} or more"))
+    if claim.lock is not None:
+        found.append(opened_once(claim.lock))
     return found
 
 
@@ -277,9 +289,9 @@ def _interval_undecided(claim: Claim) -> bool:
 
 
 def _require_fields(claim: Claim) -> None:
-    for field in ("id", "statement", "split"):
-        if not getattr(claim, field).strip():
-            raise BadInputError(f"A claim needs its {field}.", got="", fix="Say it in words.")
+    for name in ("id", "statement", "split"):
+        if not getattr(claim, name).strip():
+            raise BadInputError(f"A claim needs its {name}.", got="", fix="Say it in words.")
     if claim.looks < 1:
         raise BadInputError(
             "looks counts every effect looked at, itself included.",

@@ -85,8 +85,10 @@ class Detectable:
             that two equal behaviours can be shown to keep.
         unit: what the effect counts, such as "SD of clusters".
         n: independent units it was computed for.
-        alpha: two-sided error rate of the test.
+        alpha: error rate of the test.
         power: chance of finding it.
+        units: what n counts.
+        sided: "two-sided" or "one-sided".
     """
 
     effect: float
@@ -94,13 +96,15 @@ class Detectable:
     n: int
     alpha: float = 0.05
     power: float = 0.8
+    units: str = "independent units"
+    sided: str = "two-sided"
 
     @property
     def note(self) -> str:
         """One line for a report."""
         return (
-            f"{self.n} independent units: effects below {self.effect:.2f} {self.unit} are missed "
-            f"more than {100 * (1 - self.power):.0f} % of the time (two-sided alpha {self.alpha:g})"
+            f"{self.n} {self.units}: effects below {self.effect:.2f} {self.unit} are missed more "
+            f"than {100 * (1 - self.power):.0f} % of the time ({self.sided} alpha {self.alpha:g})"
         )
 
     def to_json(self) -> dict[str, object]:
@@ -136,7 +140,8 @@ def detectable_beyond(
     one = minimum_detectable_effect(n, alpha=alpha / looks, power=power, two_sided=False)
     # From a mean of n, whose error is sd / sqrt(n), to one new draw against a mean of n.
     predicted = one * math.sqrt(n + 1)
-    return Detectable(sd * max(predicted, _beyond_all(n * looks, power)), unit, n, alpha, power)
+    needed = sd * max(predicted, _beyond_all(n * looks, power))
+    return Detectable(needed, unit, n, alpha, power, "controls", "one-sided")
 
 
 def _beyond_all(n: int, power: float) -> float:

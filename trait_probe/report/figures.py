@@ -163,7 +163,7 @@ def early_detection(curves: Sequence[PositionCurve]) -> go.Figure:
     for index, curve in enumerate(curves, start=1):
         _add_panel(figure, curve, index)
     title = "AUROC of trigger against control prompts, token by token after the trigger"
-    subtitle = f"Bands: 95 % intervals. Hatched: {DEGENERATE_NOTE}."
+    subtitle = f"Bands: 95 % intervals of one token each. Hatched: {DEGENERATE_NOTE}."
     marks.style(figure, title, subtitle, height=_FRAME_HEIGHT + _PANEL_HEIGHT * len(curves))
     ticks = [0, 0.25, 0.5, 0.75, 1]
     figure.update_yaxes(title_text="AUROC", range=_AUROC_RANGE, tickvals=ticks)

@@ -46,7 +46,6 @@ from trait_probe.evidence.studies.parts import (
     holm_ranks,
     null_check,
     open_lock,
-    opened_once,
     ranked,
     require_null,
     require_rates,
@@ -262,6 +261,7 @@ def _claim(
         looks=looks,
         smallest_effect_of_interest=SMALLEST_GAIN,
         trigger_involved=False,
+        lock=study.rows.lock,
         detectable=_detectable(read.effect),
         notes=(
             f"chosen among {len(study.places)} places per trait on the selection rows",
@@ -292,7 +292,6 @@ def _split_checks(rows: LabelledRows) -> tuple[Check, ...]:
     return (
         _passed("same locked splits", "both fitted on the selection rows, read on the report rows"),
         _passed("unseen groups", f"{n} report groups, none in selection"),
-        opened_once(rows.lock),
     )
 
 

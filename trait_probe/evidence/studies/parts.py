@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, cluster_codes
-from trait_probe.evidence.checks import Check, Kind, Status, missing_check
+from trait_probe.evidence.checks import Check, Kind, missing_check
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.evidence.locks import ReportLock
@@ -33,12 +33,6 @@ def effective_clusters(names: Sequence[str]) -> float:
         return 0.0
     sizes = np.bincount(cluster_codes(names)[0]).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
-
-
-def opened_once(lock: ReportLock) -> Check:
-    """Failed where the report rows were looked at before with other choices."""
-    status: Status = "failed" if lock.reopened else "passed"
-    return Check("report split opened once", status, lock.note(), "one selection, made unseen")
 
 
 def open_lock(

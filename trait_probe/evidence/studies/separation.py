@@ -38,7 +38,6 @@ from trait_probe.evidence.studies.parts import (
     holm_ranks,
     null_check,
     open_lock,
-    opened_once,
     ranked,
     require_null,
     require_rates,
@@ -260,7 +259,6 @@ def _claim(
         _beats(pair, "embedding layer", read.scores, at_embedding),
         _beats(pair, "length", read.scores, shared.length),
         p_value_check("multiplicity", adjusted_p, alpha=alpha),
-        opened_once(study.rows.lock),
     ]
     return Claim(
         id=f"separation:{read.trait}",
@@ -281,6 +279,7 @@ def _claim(
         looks=len(study.traits),
         smallest_effect_of_interest=SMALLEST_AUROC,
         trigger_involved=False,
+        lock=study.rows.lock,
         detectable=detectable_auroc(*study.rows.clusters()),
         notes=_notes(study, read, shared),
     )

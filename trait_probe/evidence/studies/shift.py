@@ -49,7 +49,6 @@ from trait_probe.evidence.studies.parts import (
     holm_ranks,
     null_check,
     open_lock,
-    opened_once,
     ranked,
     require_rates,
     require_traits,
@@ -279,7 +278,6 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         null_check("unrelated directions", read.shuffled, adjusted.shuffled, alpha, looks),
         _rivals_check(study, read.rivals, adjusted.rivals, alpha),
         p_value_check("multiplicity", adjusted.flips, alpha=alpha),
-        opened_once(study.rows.lock),
     )
     return Claim(
         id=f"shift:{read.trait}",
@@ -301,6 +299,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         looks=looks,
         smallest_effect_of_interest=SMALLEST_SHIFT,
         trigger_involved=False,
+        lock=study.rows.lock,
         detectable=detectable_of(beyond),
         notes=(f"chosen among {len(study.places)} places per trait on the selection rows",),
     )

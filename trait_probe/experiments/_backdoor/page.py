@@ -33,7 +33,8 @@ CAPTIONS = {
     "trait_comparison": "Difference of differences on the report split, over every control in the "
     "trigger's role (grey), and the AUROC in both models.",
     "early_detection_tokens": "AUROC of trigger against controls, token by token, at each trait's "
-    "chosen layer. Hatched: every carrier has the same text so far, or too few differ.",
+    "chosen layer; the intervals hold for one token each, not for all together. Hatched: every "
+    "carrier has the same text so far, or too few differ.",
     "sae_features": "The features that the selection split ranked highest, on the report split; a "
     "supervised probe on the same activations beside them.",
 }
