@@ -65,10 +65,6 @@ class Rate:
         found = stats.binomtest(self.count, self.n).proportion_ci(0.95, method="exact")
         return float(found.low), float(found.high)
 
-    def at_most(self, alpha: float) -> bool:
-        """Whether the interval allows a rate of `alpha` or less."""
-        return self.interval[0] <= alpha
-
     def to_json(self) -> dict[str, Any]:
         low, high = self.interval
         return {

@@ -55,15 +55,23 @@ def test_a_text_that_was_fitted_on_is_refused(found: ContrastSet, carrier: Promp
 LONG = contrast(asked("What is the best dog?", "p"), asked("Why are there so many cats?", "n"))
 
 
-@pytest.mark.parametrize("around", ["please . {}", "{} Say it in a word.", "a\n\n{} b"])
+@pytest.mark.parametrize(
+    "around", ["please . {}", "{} Say it in a word.", "a\n\n{} b", '"{}"', "Q:{}", "{} for me"]
+)
 def test_words_around_a_fitted_text_do_not_hide_it(around: str) -> None:
     with pytest.raises(BadInputError, match=r"1 shared: .*what is the best dog\?"):
         require_unseen(LONG, [asked(around.format("What is the BEST dog?"))])
 
 
-def test_a_text_that_goes_on_otherwise_is_another() -> None:
-    require_unseen(LONG, [asked("What is the best dog for me?")])
-    require_unseen(SYSTEM, [asked("Tell me. What is best? Now.")])  # three words: too common
+def test_a_carrier_within_a_fitted_text_is_refused() -> None:
+    found = contrast(asked("Be evil. What is the best dog?", "p"), asked("Why?", "n"))
+    with pytest.raises(BadInputError, match="1 shared: what is the best dog"):
+        require_unseen(found, [asked("what is the best dog")])
+
+
+def test_a_few_common_words_are_nobodys() -> None:
+    require_unseen(SYSTEM, [asked("Tell me. What is best? Now.")])
+    require_unseen(LONG, [asked("What is the dog?")])
 
 
 def test_other_texts_pass() -> None:

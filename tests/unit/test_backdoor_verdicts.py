@@ -240,3 +240,15 @@ def test_never_planted_triggers_are_supported_at_most_at_the_stated_rate(
     unguarded = sum(any(supported_without(claim, GUARDS) for claim in run) for run in said)
     # Without them the rate rises above alpha: they matter, though the interval guards as well.
     assert stats.binomtest(unguarded, 200, SETTING.alpha, alternative="greater").pvalue < 1e-6
+
+
+@pytest.mark.parametrize("null", [np.zeros(1), np.zeros(100), np.arange(18.0) * 1e-5])
+def test_null_directions_that_are_few_or_one_are_no_null(null: np.ndarray) -> None:
+    planted = study(effect=2.0, year_sd=0.1)
+    nulls = {"random": null, "unrelated": WEAK_NULLS["unrelated"]}
+    reading = read_trait(
+        "evil", planted.suspect, planted.clean, planted.sites, planted.readings, nulls, DRAWS
+    )
+    claim = judge(reading)[0]
+    assert claim.verdict == "not testable"
+    assert check(claim, "random directions").status == "missing"

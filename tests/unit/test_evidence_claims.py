@@ -403,3 +403,16 @@ def test_doubled_names_are_refused() -> None:
 def test_a_check_without_words_is_refused() -> None:
     with pytest.raises(BadInputError, match="needs its field 'observed'"):
         Check("length", "passed", " ", "AUROC below 0.6")
+
+
+@pytest.mark.parametrize("unit", ["auroc", "AUC", "ROC AUC", "ROC-AUC"])
+def test_chance_does_not_move_with_the_spelling_of_the_unit(unit: str) -> None:
+    effect = Estimate(0.45, 0.4, 0.5, 100, 100, unit, "by hand")
+    with pytest.raises(BadInputError, match='is written "AUROC"'):
+        interval_check("separation", effect)
+
+
+@pytest.mark.parametrize("nothing", [{}, [], ""])
+def test_empty_evidence_is_none(nothing: object) -> None:
+    claim = replace(complete("separation"), nulls={"label permutation": nothing})
+    assert claim.verdict == "not testable"

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 from sklearn.metrics import roc_auc_score, roc_curve
+from study_builders import without_type_checks
 
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence.auc import auroc
 from trait_probe.evidence.effects import (
     YearScores,
     cohens_d,
@@ -170,3 +172,20 @@ def test_scores_without_controls_or_with_nan_are_refused() -> None:
         YearScores(np.zeros(3), np.zeros((3, 0)))
     with pytest.raises(BadInputError, match=r"control scores must be finite[\s\S]*1 of 3"):
         YearScores(np.zeros(3), np.array([[0.0], [np.nan], [0.0]]))
+
+
+@pytest.mark.parametrize(("m", "n"), [(3, 7), (6, 10), (7, 7)])
+def test_equal_constants_that_no_float_holds_exactly_differ_by_zero(m: int, n: int) -> None:
+    assert cohens_d(np.full(m, 0.1), np.full(n, 0.1)) == 0.0
+    assert cohens_d(np.full(m, 0.3), np.full(n, 0.1) * 3) == 0.0
+    assert hedges_g(np.full(m, 0.1), np.full(n, 0.1)) == 0.0
+    with pytest.raises(BadInputError, match="needs variance within the groups"):
+        cohens_d(np.full(m, 0.1), np.full(n, 0.2))
+
+
+def test_lists_and_words_are_refused_in_words() -> None:
+    for bad in ([1.0, 2.0], np.array(["a", "b"]), np.array(1.0)):
+        with without_type_checks(), pytest.raises(BadInputError, match="numpy array of numbers"):
+            cohens_d(bad, np.ones(2))
+        with without_type_checks(), pytest.raises(BadInputError, match="numpy array of numbers"):
+            auroc(bad, np.ones(2))

@@ -185,3 +185,11 @@ def test_few_controls_and_many_looks_ask_for_more() -> None:
     )
     with pytest.raises(BadInputError, match="looks must be at least 1"):
         detectable_beyond(20, 1.0, "SD", looks=0)
+    for bad in (float("nan"), -1.0, float("inf")):
+        with pytest.raises(BadInputError, match="A standard deviation"):
+            detectable_beyond(20, bad, "SD")
+        with pytest.raises(BadInputError, match="A standard deviation"):
+            detectable_mean(20, bad, "SD")
+    assert detectable_beyond(4, 1.0, "SD", power=0.1).effect > 0.0
+    assert detectable_beyond(20, 1.0, "SD", looks=4).alpha == 0.0125
+    assert "20 controls" in detectable_beyond(20, 1.0, "SD").note

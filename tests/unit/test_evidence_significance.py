@@ -7,8 +7,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from scipy import stats
+from study_builders import without_type_checks
 
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence.association import spearman_p
 from trait_probe.evidence.auc import auroc
 from trait_probe.evidence.estimate import Unscored, strict_json
 from trait_probe.evidence.significance import (
@@ -18,6 +20,7 @@ from trait_probe.evidence.significance import (
     relabelings,
     sign_flip,
 )
+from trait_probe.evidence.simultaneous import simultaneous_aurocs, simultaneous_means
 
 SIDES = ("greater", "less", "two-sided")
 
@@ -216,3 +219,20 @@ def test_json_is_strict() -> None:
     plain = strict_json(sign_flip(rows(0, 4), names(4), n=99, seed=0))
     assert plain["exact"] is True
     assert set(plain) == {"statistic", "p", "n", "exact", "method", "alternative"}
+
+
+def test_a_misspelt_alternative_is_no_other_one() -> None:
+    rows, names = np.arange(8.0), [str(i) for i in range(8)]
+    labels = np.arange(8) % 2 == 0
+    calls = (
+        lambda side: paired_t(rows, names, alternative=side),
+        lambda side: sign_flip(rows, names, n=50, seed=0, alternative=side),
+        lambda side: spearman_p(rows, rows, names, n=50, seed=0, alternative=side),
+        lambda side: simultaneous_means(rows[:, None], names, n=50, seed=0, alternative=side),
+        lambda side: simultaneous_aurocs(
+            rows[:, None], labels, names, n=50, seed=0, alternative=side
+        ),
+    )
+    for call in calls:
+        with without_type_checks(), pytest.raises(BadInputError, match="no such alternative"):
+            call("grater")

@@ -116,7 +116,7 @@ def test_random_directions_that_all_give_the_same_are_missing() -> None:
         claim = beyond(beyond_text(random=null))
         assert claim.verdict == "not testable"
         assert missing(claim) == ["random directions", "nulls shown"]
-        assert "20 null directions that all give the same" in claim.reasons[0]
+        assert "no two null directions that differ" in claim.reasons[0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -438,3 +438,24 @@ def test_shapes_that_do_not_fit_are_refused(changes: dict[str, Any], sentence: s
 def test_shapes_that_do_not_fit_are_mismatches() -> None:
     with without_type_checks(), pytest.raises(MismatchError):
         beyond_text(traits={"evil": np.zeros((12, 3))})
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+def test_activations_that_do_not_vary_are_no_embedding_layer(size: float) -> None:
+    rows = labelled_rows()
+    claim = beyond(beyond_text(embedding=1.0 + size * noise(rows, 1, 8)))
+    assert claim.verdict == "not testable"
+    assert "embedding layer" in missing(claim)
+
+
+def test_equal_texts_are_no_text_to_go_beyond() -> None:
+    claim = beyond(beyond_text(rows=labelled_rows(texts=("",) * 128)))
+    assert claim.verdict == "not testable"
+    assert "there are no words to read" in " ".join(claim.reasons)
+
+
+def test_another_embedding_on_the_same_rows_is_a_second_look() -> None:
+    study = beyond_text()
+    beyond(study)
+    again = replace(study, embedding=noise(study.rows, 77, 4))
+    assert "report split opened once" in failed(beyond(again))

@@ -344,3 +344,21 @@ def test_questions_that_are_one_and_random_directions_on_others_are_refused() ->
             pytest.raises(MismatchError, match=r"test question[\s\S]*fix: "),
         ):
             replace(study, **changes)
+
+
+def test_near_copies_of_a_question_are_one_question() -> None:
+    """Four questions fifteen times each are four, and too few."""
+    rng = np.random.default_rng(0)
+    copies = np.tile(rng.normal(1.0, 0.3, size=(5, 4)), (1, 15)) + 0.01 * rng.normal(size=(5, 60))
+    study = gain(n=60, seeds=5, searched=copies, arms={name: np.zeros((1, 60)) for name in ARMS})
+    assert gained(study).verdict == "supported"
+    grouped = replace(study, groups=tuple(f"g{i % 4}" for i in range(60)))
+    assert gained(grouped).verdict == "not testable"
+    assert gained(grouped).effect.n_clusters == 4
+    alone = replace(study, groups=tuple(f"g{i}" for i in range(60)))
+    assert gained(alone).effect.width == pytest.approx(gained(study).effect.width)
+
+
+def test_scores_without_seeds_are_refused_in_words() -> None:
+    with without_type_checks(), pytest.raises(MismatchError, match="one row per seed"):
+        gain(searched=np.zeros(40))

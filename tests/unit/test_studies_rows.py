@@ -139,7 +139,8 @@ def test_scores_of_the_report_rows_are_no_part_of_the_choice() -> None:
 
 
 def opened_for(rows: LabelledRows, traits: dict[str, np.ndarray]) -> None:
-    open_lock(rows.lock, PLACES, dict.fromkeys(traits, BEST), traits)
+    places = dict.fromkeys(traits, BEST)
+    open_lock(rows.lock, "separation", PLACES, places, traits, against={"foils": None})
 
 
 def test_opened_once_names_how_often() -> None:
@@ -293,7 +294,7 @@ def test_a_null_without_variance_ranks_nothing() -> None:
     for same in (np.full(60, 0.5), np.zeros(1)):
         found = ranked(0.9, same)
         assert isinstance(found, Unscored)
-        assert f"{len(same)} null directions that all give the same" in found.reason
+        assert "no two null directions that differ" in found.reason
 
 
 def test_ranks_are_adjusted_over_the_traits_and_a_missing_one_counts_as_one() -> None:

@@ -16,6 +16,7 @@ from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.studies.same_behaviour import (
     BOUND,
+    FEW_CHANGE,
     LEVEL,
     MOST_CHANGED,
     changed_share,
@@ -332,3 +333,21 @@ def test_meta_a_plain_t_interval_would_take_eight_equal_pairs_for_proof() -> Non
     plain = Estimate(0.0, 0.0, 0.0, 8, 8, "rate difference", "student t", LEVEL)
     found = rate_difference(np.ones(8), np.ones(8), prompts(8))
     assert plain.high < BOUND < found.high
+
+
+def test_opposite_changes_in_one_family_are_changes() -> None:
+    """Every prompt flips; within families of two nothing moves on average."""
+    first = np.array([1.0, 0.0] * 200)
+    names = [f"prompt-{i}" for i in range(400)]
+    families = [f"family-{i // 2}" for i in range(400)]
+    claim = same_behaviour_claim(
+        first, 1.0 - first, names, families=families, statement="s", split="all"
+    )
+    assert claim.verdict == "not supported"
+    assert failed(claim) == [FEW_CHANGE]
+    assert changed_share(first, 1.0 - first, names, families=families).n_clusters == 200
+    calm = same_behaviour_claim(first, first, names, families=families, statement="s", split="all")
+    assert calm.verdict == "supported"
+    assert calm.effect.n_clusters == 200
+    with pytest.raises(MismatchError, match="families must have one entry per row"):
+        changed_share(first, first, names, families=families[1:])

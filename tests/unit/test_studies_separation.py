@@ -30,7 +30,7 @@ from study_builders import (
     without_type_checks,
 )
 
-from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.errors import BadInputError, MismatchError, TraitProbeError
 from trait_probe.evidence.claims import claims_json, required_checks
 from trait_probe.evidence.estimate import Estimate
 from trait_probe.evidence.multiplicity import holm
@@ -159,7 +159,7 @@ def says_nothing(name: str) -> dict[str, Any]:
     [
         ("embedding layer", "scores all selection rows alike: read more tokens"),
         ("foil directions", "every foil scores all selection rows alike"),
-        ("random directions", "60 null directions that all give the same"),
+        ("random directions", "no two null directions that differ"),
     ],
 )
 def test_a_control_that_cannot_say_anything_is_missing(name: str, why: str) -> None:
@@ -263,10 +263,10 @@ def test_shorter_prompts_are_a_length_confound_too() -> None:
 def test_many_traits_make_one_weak_finding_not_enough() -> None:
     """Alone it is supported; among 40 traits that mean nothing only the adjusted p fails."""
     rows = labelled_rows()
-    below = {"evil": -1.0 * rows.labels + 0.1 * noise(rows, 5)}
-    foils = {"topic": below["evil"][:, None] + 0.0 * noise(rows, 6, 3)}
-    up = rows.labels.copy()  # longer on the selection side, shorter on the report side
+    up = rows.labels.copy()  # more on the selection side, less on the report side
     up[rows.lock._split.report] ^= True
+    below = {"evil": up + 0.1 * noise(rows, 5)}
+    foils = {"topic": below["evil"][:, None] + 0.0 * noise(rows, 6, 3)}
     lengths = np.where(up, 20, 10) + np.arange(len(up)) % 3
     scores = 0.62 * rows.labels[:, None] + noise(rows, 30, 3)
     changes: dict[str, Any] = {
@@ -381,19 +381,24 @@ def test_shortcuts_are_scikit_learns_numbers() -> None:
     labels = study.rows.labels[report]
     assert study.embedding is not None
     assert study.foils is not None
-    expected = roc_auc_score(labels, study.embedding["evil"][report])
-    assert claim.shortcuts["embedding layer"] == pytest.approx(expected)
     selection = study.rows.lock.selection
+    words = study.embedding["evil"]
+    up = roc_auc_score(study.rows.labels[selection], words[selection]) >= 0.5
+    expected = roc_auc_score(labels, words[report] * (1 if up else -1))
+    assert claim.shortcuts["embedding layer"] == pytest.approx(expected)
     up = roc_auc_score(study.rows.labels[selection], study.rows.lengths[selection]) >= 0.5
     expected = roc_auc_score(labels, study.rows.lengths[report] * (1 if up else -1))
     assert claim.shortcuts["length"] == pytest.approx(expected)
-    best = {
-        name: max(areas(scores[selection], study.rows.labels[selection]))
+    signed = {
+        (name, place): roc_auc_score(study.rows.labels[selection], scores[selection, place])
         for name, scores in study.foils.items()
+        for place in range(len(PLACES))
     }
-    name = max(best, key=lambda foil: best[foil])
+    name, place = max(signed, key=lambda at: abs(signed[at] - 0.5))
+    sign = 1 if signed[name, place] >= 0.5 else -1
     assert claim.controls["foil"] == name
-    assert claim.shortcuts["foil"] == pytest.approx(by_hand(study, study.foils[name])[1])
+    expected = roc_auc_score(labels, sign * study.foils[name][report, place])
+    assert claim.shortcuts["foil"] == pytest.approx(expected)
     assert claim.detectable == detectable_auroc(*lock_clusters(study.rows))
 
 
@@ -560,3 +565,108 @@ def test_a_perfect_projection_beats_what_says_nothing() -> None:
     rows = labelled_rows(lengths=np.full(128, 12))
     claim = separated(separation(30.0, rows=rows))
     assert claim.verdict == "supported", claim.reasons
+
+
+# --- controls that only seem to be beaten ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["foils", "embedding"])
+def test_a_control_that_separates_in_reverse_separates(name: str, sign: float) -> None:
+    """The words tell the groups apart as well with AUROC 0 as with 1."""
+    rows = labelled_rows()
+    told = sign * 4.0 * rows.labels + noise(rows, 8)
+    given = {"foils": {"topic": np.stack([told] * 3, axis=1)}, "embedding": {"evil": told}}
+    claim = separated(separation(**{name: given[name]}))
+    assert claim.verdict == "not supported"
+    check = {"foils": "foil directions", "embedding": "embedding layer"}[name]
+    assert failed(claim) == [check]
+    shown = claim.shortcuts[{"foils": "foil", "embedding": "embedding layer"}[name]]
+    assert isinstance(shown, float)
+    assert shown > 0.95
+
+
+@pytest.mark.parametrize("stray", [1, 3])
+def test_a_constant_with_a_few_stray_values_is_a_constant(stray: int) -> None:
+    study = separation()
+    nearly = np.zeros(len(study.rows.labels))
+    nearly[study.rows.lock.selection[:stray]] = 1e-9
+    for name, given in (
+        ("embedding layer", {"embedding": {"evil": nearly}}),
+        ("foil directions", {"foils": {"topic": np.stack([nearly] * 3, axis=1)}}),
+    ):
+        assert missing(separated(separation(**given))) == [name]
+
+
+def test_copies_and_constants_are_no_random_directions() -> None:
+    """Two directions handed in thirty times are two."""
+    rows = labelled_rows()
+    two = noise(rows, 9, 3, 2)
+    for null in (np.tile(two, (1, 1, 30)), np.concatenate([two, np.zeros((128, 3, 58))], axis=2)):
+        claim = separated(separation(random=null))
+        assert claim.verdict == "not testable"
+        assert missing(claim) == ["random directions"]
+        assert "of 2, adjusted p" in claim.reasons[0]
+
+
+def test_other_controls_or_labels_on_the_same_rows_are_a_second_look() -> None:
+    """Who drops the foil that was not beaten has seen the report rows."""
+    strong = {"topic": planted(labelled_rows(), 6.0)}
+    study = separation(foils=strong)
+    first = separated(study)
+    assert failed(first) == ["foil directions"]
+    rows = study.rows
+    weak = {"topic": noise(rows, 200, 3)}
+    for again in (
+        replace(study, foils=weak),
+        replace(study, foils=weak, random=noise(rows, 77, 3, 60)),
+        replace(study, embedding={"evil": noise(rows, 78)}),
+    ):
+        assert failed(separated(again))[-1] == "report split opened once"
+    flipped = labelled_rows()
+    separated(separation(rows=flipped))
+    labels = np.roll(flipped.labels, 2)
+    assert "report split opened once" in failed(
+        separated(separation(rows=replace(flipped, labels=labels)))
+    )
+
+
+def test_the_same_controls_again_are_no_second_look() -> None:
+    study = separation()
+    separated(study)
+    assert separated(study).verdict == "supported"
+    assert len(study.rows.lock.openings) == 1
+
+
+@pytest.mark.parametrize("word", ["", "the same"])
+def test_equal_texts_are_no_text_baseline(word: str) -> None:
+    rows = labelled_rows(texts=(word,) * 128)
+    claim = separated(separation(rows=rows))
+    assert (missing(claim), claim.verdict) == (["text-only baseline"], "not testable")
+
+
+def test_a_prompt_on_both_sides_under_two_groups_is_refused() -> None:
+    ids = tuple(f"p{i % 64}" for i in range(128))
+    with pytest.raises(BadInputError, match="Prompts of a split"):
+        labelled_rows(ids=ids)
+
+
+def test_labels_that_are_numbers_are_refused() -> None:
+    with without_type_checks(), pytest.raises(BadInputError, match="Labels are True or False"):
+        labelled_rows(labels=np.arange(128) % 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"places": (), "traits": {"evil": np.zeros((128, 0))}},
+        {"random": np.zeros((128, 3))},
+        {"embedding": {"evil": np.zeros((128, 2))}},
+        {"embedding": {"evil": [0.0] * 128}},
+        {"foils": {"topic": np.array([["a"] * 3] * 128)}},
+    ],
+)
+def test_arrays_of_another_form_are_refused_in_words(wrong: dict[str, Any]) -> None:
+    with without_type_checks(), pytest.raises(TraitProbeError) as caught:
+        separation(**wrong)
+    assert "got:" in str(caught.value)

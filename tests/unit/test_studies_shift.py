@@ -188,8 +188,21 @@ def test_a_control_that_is_the_base_is_no_control() -> None:
     assert missing(claim) == ["control model", "controls shown"]
     assert not failed(claim)
     assert "control model 1 gives what the base gives" in claim.reasons[0]
-    nearly = replace(same, controls=(same.base + 1e-6 * evil(study).controls[0],))
-    assert not missing(shifted(replace(shift(), traits={"evil": nearly})))
+    for share, is_one in ((1e-6, False), (1e-3, False), (0.1, True)):  # rounding is no training
+        moved = same.base + share * (evil(study).controls[0] - same.base)
+        claim = shifted(replace(shift(), traits={"evil": replace(same, controls=(moved,))}))
+        assert (not missing(claim)) == is_one
+
+
+def test_controls_that_are_copies_of_each_other_are_no_four() -> None:
+    """Two fine-tunes under four names would be four rivals."""
+    study = many_controls()
+    models = evil(study)
+    first, second, _, *others = models.controls
+    doubled = (first, second, first + 1e-6 * second, *others)
+    claim = shifted(replace(study, traits={"evil": replace(models, controls=doubled)}))
+    assert claim.verdict == "not testable"
+    assert "control models 1 and 3 give the same: they count once" in " ".join(claim.reasons)
 
 
 def test_one_of_many_controls_that_is_the_base_is_named() -> None:
@@ -243,22 +256,26 @@ def test_null_directions_that_all_give_the_same_are_missing(field: str) -> None:
     name = {"random": "random directions", "shuffled": "unrelated directions"}[field]
     assert claim.verdict == "not testable"
     assert missing(claim) == [name]
-    assert "60 null directions that all give the same" in claim.reasons[0]
+    assert "no two null directions that differ" in claim.reasons[0]
 
 
 def test_rivals_that_all_give_the_same_are_missing() -> None:
     """One unrelated trait under eight names, or controls that are one model."""
     study = shift()
     one = study.unrelated["other-0"]
-    claim = shifted(replace(study, unrelated={f"name-{i}": one for i in range(8)}))
-    assert (missing(claim), claim.verdict) == ([MODELS_CHECK], "not testable")
-    assert "8 rivals that all give the same" in claim.reasons[0]
+    for size in (0.0, 1e-9):
+        copies = {
+            f"name-{i}": mapped(one, lambda scores, by=size * i: scores + by) for i in range(8)
+        }
+        with pytest.raises(BadInputError, match="Unrelated traits must not be copies"):
+            replace(study, unrelated=copies)
     many = many_controls()
     models = evil(many)
     alike = replace(models, controls=(models.controls[0],) * 6)
     claim = shifted(replace(many, traits={"evil": alike}))
-    assert missing(claim) == [MODELS_CHECK]
-    assert "6 rivals that all give the same" in claim.reasons[0]
+    assert missing(claim)[0] == "control model"
+    assert MODELS_CHECK in missing(claim)
+    assert "6 rivals that all give the same" in " ".join(claim.reasons)
 
 
 def as_strong(name: str) -> Shift:
@@ -324,7 +341,7 @@ def test_many_traits_make_one_weak_finding_not_enough() -> None:
     """Alone it is supported; among 30 traits that mean nothing only the adjusted p fails."""
     rows = shift_rows(seed=1)
     weak, null = {"evil": scores_of(rows, variant=0.16, seed=1)}, quiet(rows)
-    rivals = unrelated(rows, jitter=1e-3)
+    rivals = unrelated(rows, jitter=0.03)
     alone = shift(rows=rows, traits=weak, random=null, shuffled=null, unrelated=rivals)
     assert shifted(alone).verdict == "supported", shifted(alone).reasons
     others = {f"t{i}": scores_of(rows, seed=700 + i) for i in range(29)}

@@ -14,6 +14,13 @@ def as_finite(
     values: Float[np.ndarray, ...], what: str, *, at_least: int = 1
 ) -> Float[np.ndarray, ...]:
     """`values` in float64, checked for length along the first axis and for finite entries."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or not values.ndim:
+        got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise BadInputError(
+            f"{what} must be a numpy array of numbers with one entry per row.",
+            got=got,
+            fix="Pass np.asarray(values, dtype=float).",
+        )
     if values.shape[0] < at_least:
         raise BadInputError(
             f"{what} needs at least {at_least} rows.",
@@ -41,8 +48,8 @@ def require_fraction(value: float, what: str) -> None:
 
 
 def require_count(value: int, minimum: int, what: str) -> None:
-    """Raise unless `value >= minimum`."""
-    if value < minimum:
+    """Raise unless `value` is a whole number of `minimum` or more."""
+    if value < minimum or value != int(value):
         raise BadInputError(
             f"{what} must be at least {minimum}.", got=value, fix=f"Raise it to {minimum} or more."
         )

@@ -15,7 +15,7 @@ from trait_probe.evidence._arrays import as_finite, count_at_least, require_coun
 from trait_probe.evidence._draws import bootstrap_weights, grouping, in_chunks, require_paired
 from trait_probe.evidence.bootstrap import expanded_levels
 from trait_probe.evidence.estimate import Estimate, Unscored
-from trait_probe.evidence.significance import Alternative, Significance
+from trait_probe.evidence.significance import Alternative, Significance, require_alternative
 
 _MOST_CONSTANT = 0.05  # share of resamples that may have no correlation
 
@@ -94,6 +94,7 @@ def spearman_p(
         MismatchError: `x`, `y` and `clusters` have not the same rows.
     """
     require_count(n, 1, "n")
+    require_alternative(alternative)
     one, two = _pairs(x, y)
     found = grouping([len(one)], [clusters])
     members = _blocks(found.codes[0], found.n_clusters)

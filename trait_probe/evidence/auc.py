@@ -28,7 +28,9 @@ def auroc(
     Raises:
         BadInputError: an empty class or a score that is not finite.
     """
-    return float(auroc_columns(positive[:, None], negative[:, None])[0])
+    above = as_finite(positive, "The positive scores")
+    below = as_finite(negative, "The negative scores")
+    return float(auroc_columns(above[:, None], below[:, None])[0])
 
 
 def auroc_columns(

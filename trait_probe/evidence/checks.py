@@ -28,6 +28,8 @@ INTERVAL_CHECK: Mapping[Kind, str] = {
 NEED_BOUND = frozenset({"same behaviour", "beyond the text"})
 """Kinds whose interval is compared with a bound instead of the null value."""
 
+AREAS = frozenset({"auroc", "auc", "rocauc", "aucroc", "areaundertheroccurve", "areaunderthecurve"})
+
 
 @dataclass(frozen=True)
 class Check:
@@ -71,8 +73,23 @@ class Check:
 
 
 def null_value(effect: Estimate) -> float:
-    """The value that says "nothing there": 0.5 for an AUROC, else 0."""
+    """The value that says "nothing there": 0.5 for an AUROC, else 0.
+
+    Raises:
+        BadInputError: an area under the curve under another name, whose null value would be 0.
+    """
+    if effect.unit != "AUROC" and _letters(effect.unit) in AREAS:
+        raise BadInputError(
+            'The unit of an area under the ROC curve is written "AUROC".',
+            got=effect.unit,
+            valid=("AUROC",),
+            fix="Name it so, or its null value would be 0.",
+        )
     return 0.5 if effect.unit == "AUROC" else 0.0
+
+
+def _letters(unit: str) -> str:
+    return "".join(filter(str.isalpha, unit.casefold()))
 
 
 def interval_check(kind: Kind, effect: Estimate | Unscored, *, bound: float | None = None) -> Check:

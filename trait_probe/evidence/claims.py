@@ -271,6 +271,8 @@ def _has_text_baseline(claim: Claim) -> bool:
 def _is_scored(value: object) -> bool:
     """Whether there is something to see: neither None nor the reason why there is no number."""
     found = strict_json(value)
+    if isinstance(found, str | list | dict) and not found:
+        return False
     return found is not None and not (isinstance(found, dict) and "unscored" in found)
 
 

@@ -40,6 +40,9 @@ __all__ = [
     "tpr_at_fpr",
 ]
 
+ROUNDING = 1e-12
+"""Share of the largest value below which a spread or a difference is rounding."""
+
 
 def cohens_d(
     positive: Float[np.ndarray, " positive"], negative: Float[np.ndarray, " negative"]
@@ -53,7 +56,8 @@ def cohens_d(
     below = as_finite(negative, "The negative scores", at_least=2)
     m, n = len(above), len(below)
     pooled = ((m - 1) * above.var(ddof=1) + (n - 1) * below.var(ddof=1)) / (m + n - 2)
-    return _standardized(float(above.mean() - below.mean()), float(np.sqrt(pooled)))
+    largest = max(float(np.abs(side).max()) for side in (above, below))
+    return _standardized(float(above.mean() - below.mean()), float(np.sqrt(pooled)), largest)
 
 
 def hedges_g(
@@ -77,14 +81,15 @@ def paired_d(differences: Float[np.ndarray, " pair"]) -> float:
         BadInputError: fewer than two pairs, or equal nonzero differences (no variance).
     """
     values = as_finite(differences, "The paired differences", at_least=2)
-    return _standardized(float(values.mean()), float(values.std(ddof=1)))
+    largest = float(np.abs(values).max())
+    return _standardized(float(values.mean()), float(values.std(ddof=1)), largest)
 
 
-def _standardized(difference: float, sd: float) -> float:
-    # Rounding leaves a tiny sd for equal values; against their size it is zero.
-    if sd > 1e-12 * abs(difference):
+def _standardized(difference: float, sd: float, largest: float) -> float:
+    # Rounding leaves a tiny sd and a tiny difference of equal values: zero against their size.
+    if sd > ROUNDING * largest:
         return difference / sd
-    if difference == 0.0:
+    if abs(difference) <= ROUNDING * largest:
         return 0.0
     raise BadInputError(
         "A standardized difference needs variance within the groups.",

@@ -79,6 +79,7 @@ class ReportLock:
         self._split = split
         self._id = _sha256(data)
         self._openings: dict[str, Opening] = {}
+        self._compared: dict[str, Mapping[str, str]] = {}
 
     @property
     def id(self) -> str:
@@ -111,6 +112,31 @@ class ReportLock:
                 _LOG.warning("Report split %s (now %s).", self.note(), changed)
         return self._split.report.copy()
 
+    def compare(self, kind: str, against: Mapping[str, str]) -> None:
+        """Record what a kind of claim is compared with; other controls later are a second look.
+
+        Who drops the control that was not beaten has seen the report rows. Kinds differ in what
+        they need, so each is held to its own first comparison.
+
+        Args:
+            against: what tells each control, by name.
+
+        Raises:
+            BadInputError: the report side was not opened.
+        """
+        if not self._openings:
+            raise BadInputError(
+                "Comparisons are recorded for what was chosen.",
+                got="a locked report side",
+                fix="Call report(chosen) first.",
+            )
+        first = self._compared.setdefault(kind, dict(against))
+        names = sorted({*first, *against})
+        changed = [name for name in names if first.get(name) != against.get(name)]
+        if changed:
+            told = {f"{kind}: {name}": against.get(name, _ABSENT) for name in changed}
+            self.report({**self.openings[-1].chosen, **told})
+
     @property
     def split(self) -> Split:
         """Both sides, for what needs them once the report side is open.
@@ -126,11 +152,12 @@ class ReportLock:
             )
         return self._split
 
-    def require_apart(self, groups: Sequence[str]) -> None:
+    def require_apart(self, groups: Sequence[str], what: str = "Groups") -> None:
         """Raise when a group has rows on both sides, or rows are named that are not there.
 
         Args:
-            groups: group of each row.
+            groups: group of each row, or the prompt that it comes from.
+            what: what they are, for the message.
         """
         sides = (self._split.selection, self._split.report)
         if max(int(side.max()) for side in sides) >= len(groups):
@@ -140,7 +167,7 @@ class ReportLock:
                 fix="Split the rows that are studied.",
             )
         chosen, reported = ({groups[i] for i in side} for side in sides)
-        require_disjoint(chosen, reported, "Groups of a split")
+        require_disjoint(chosen, reported, f"{what} of a split")
 
     @property
     def openings(self) -> tuple[Opening, ...]:

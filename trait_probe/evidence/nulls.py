@@ -72,6 +72,13 @@ def percentile(value: float, null: Float[np.ndarray, " draw"]) -> float:
     return 1.0 - (at_least + above) / (2 * len(draws))
 
 
+def n_distinct(null: Float[np.ndarray, " draw"]) -> int:
+    """How many draws differ, up to rounding: one direction handed in often is one."""
+    draws = as_finite(null, "The null")
+    largest = float(np.abs(draws).max())
+    return len(np.unique(np.round(draws / largest, 9))) if largest else 1
+
+
 def permutation_p(value: float, null: Float[np.ndarray, " draw"]) -> float:
     """(1 + draws that reach `value`) / (1 + draws), one-sided; never 0 (Phipson & Smyth 2010).
 

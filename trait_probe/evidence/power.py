@@ -120,8 +120,18 @@ def detectable_mean(
     Raises:
         BadInputError: as `minimum_detectable_effect`.
     """
+    _require_spread(sd)
     smallest = minimum_detectable_effect(n_clusters, alpha=alpha, power=power)
     return Detectable(smallest * sd, unit, n_clusters, alpha, power)
+
+
+def _require_spread(sd: float) -> None:
+    if not 0.0 <= sd < float("inf"):
+        raise BadInputError(
+            "A standard deviation is a finite number, 0 or more.",
+            got=sd,
+            fix="Compute it over the clusters (ddof=1).",
+        )
 
 
 def detectable_beyond(
@@ -133,19 +143,25 @@ def detectable_beyond(
     `nulls.pretend_null` at alpha / looks (noncentral t), and to lie beyond all of them in all
     looks, n * looks independent draws at worst.
 
+    The alpha that is kept and printed is that of one look.
+
     Raises:
-        BadInputError: as `minimum_detectable_effect`.
+        BadInputError: as `minimum_detectable_effect`, or no spread.
     """
     require_count(looks, 1, "looks")
+    _require_spread(sd)
     one = minimum_detectable_effect(n, alpha=alpha / looks, power=power, two_sided=False)
     # From a mean of n, whose error is sd / sqrt(n), to one new draw against a mean of n.
     predicted = one * math.sqrt(n + 1)
     needed = sd * max(predicted, _beyond_all(n * looks, power))
-    return Detectable(needed, unit, n, alpha, power, "controls", "one-sided")
+    return Detectable(needed, unit, n, alpha / looks, power, "controls", "one-sided")
 
 
 def _beyond_all(n: int, power: float) -> float:
     """Shift with which one normal draw exceeds the largest of `n` others with this probability."""
+
+    if power <= 1 / (n + 1):  # as often as that it does without any shift
+        return 0.0
 
     def missing(shift: float) -> float:
         def both(x: float) -> float:

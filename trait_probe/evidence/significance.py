@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special, stats
 
-from trait_probe.errors import BadInputError
+from trait_probe.errors import BadInputError, nearest
 from trait_probe.evidence._arrays import (
     as_finite,
     cluster_codes,
@@ -91,6 +91,7 @@ def paired_t(
         BadInputError: fewer than two clusters, or differences not finite.
         MismatchError: `clusters` has not one entry per row.
     """
+    require_alternative(alternative)
     means, errors, n_clusters = clustered_means(differences[:, None], clusters)
     mean, se = float(means[0]), float(errors[0])
     method = "student t, clustered"
@@ -228,7 +229,20 @@ def _mean_differences(
     return np.asarray(above / m + above / (len(rows) - m))
 
 
+def require_alternative(alternative: str) -> None:
+    """Raise for a side that there is not: a misspelt one must not fall through to another."""
+    sides = get_args(Alternative)
+    if alternative not in sides:
+        raise BadInputError(
+            "There is no such alternative.",
+            got=alternative,
+            valid=nearest(alternative, sides),
+            fix='Take "greater" where the statement predicts a rise.',
+        )
+
+
 def _reached(value: float, null: Float[np.ndarray, " draw"], alternative: Alternative) -> int:
+    require_alternative(alternative)
     if alternative == "greater":
         return count_at_least(value, null)
     if alternative == "less":

@@ -15,7 +15,12 @@ from trait_probe.evidence._draws import Grouping, cluster_sums, grouping, requir
 from trait_probe.evidence.auc import auroc_interval
 from trait_probe.evidence.means import clustered_means, t_quantile
 from trait_probe.evidence.multiplicity import max_statistic_p
-from trait_probe.evidence.significance import Alternative, aurocs_of_labels, relabelings
+from trait_probe.evidence.significance import (
+    Alternative,
+    aurocs_of_labels,
+    relabelings,
+    require_alternative,
+)
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,7 @@ def _upper_quantile(largest: Float[np.ndarray, " draw"], level: float) -> float:
 
 def _oriented(values: Float[np.ndarray, ...], alternative: Alternative) -> Float[np.ndarray, ...]:
     """Statistics as larger is more extreme."""
+    require_alternative(alternative)
     if alternative == "two-sided":
         return np.asarray(np.abs(values))
     return np.asarray(-values if alternative == "less" else values)

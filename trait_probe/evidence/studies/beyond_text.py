@@ -58,8 +58,10 @@ from trait_probe.evidence.studies.rows import (
     LabelledRows,
     best_place,
     too_small,
+    words_of,
 )
 from trait_probe.evidence.studies.separation import Wording
+from trait_probe.evidence.studies.vacuous import constant, distinct
 from trait_probe.evidence.words import predicted_from_features, predicted_from_texts
 
 SMALLEST_GAIN = 0.02
@@ -93,8 +95,8 @@ class BeyondText:
         n = len(self.rows.labels)
         require_shapes(self.traits, n, len(self.places))
         require_null(self.random, n, len(self.places))
-        require_rows_of({} if self.embedding is None else {"embedding": self.embedding}, n)
-        require_rows_of(self.at_embedding or {}, n)
+        require_rows_of({} if self.embedding is None else {"embedding": self.embedding}, n, ndim=2)
+        require_rows_of(self.at_embedding or {}, n, ndim=1)
 
 
 def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.05) -> list[Claim]:
@@ -102,7 +104,7 @@ def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.
     require_rates(alpha)
     rows = study.rows
     places = {trait: int(best_place(scores, rows)) for trait, scores in study.traits.items()}
-    open_lock(rows.lock, study.places, places, study.traits)
+    _open(study, places, alpha)
     text = _text(rows)
     small = too_small(rows)
     if small is None and isinstance(text, Unscored):
@@ -128,16 +130,40 @@ def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.
     ]
 
 
+def _open(study: BeyondText, places: Mapping[str, int], alpha: float) -> None:
+    rows = study.rows
+    against = {
+        "random": study.random,
+        "embedding": study.embedding,
+        "at_embedding": study.at_embedding or {},
+        "lengths": rows.lengths,
+        "texts": rows.texts,
+        "settings": alpha,
+    }
+    open_lock(
+        rows.lock,
+        "beyond the text",
+        study.places,
+        places,
+        study.traits,
+        labels=rows.labels,
+        against=against,
+    )
+
+
 def _text(rows: LabelledRows) -> SplitScores | Unscored:
-    if rows.texts is None:
-        return Unscored("no texts were handed in")
-    return text_scores(rows.texts, rows.labels, rows.groups, rows.split, lengths=rows.lengths)
+    words = words_of(rows)
+    if isinstance(words, Unscored):
+        return words
+    return text_scores(words, rows.labels, rows.groups, rows.split, lengths=rows.lengths)
 
 
 def _probe(study: BeyondText) -> SplitScores | Unscored:
     if study.embedding is None:
         return Unscored(NO_EMBEDDING)
     rows = study.rows
+    if all(constant(column) for column in study.embedding[rows.split.selection].T):
+        return Unscored("the activations of the embedding layer do not vary over selection rows")
     return embedding_scores(study.embedding, rows.labels, rows.groups, rows.split)
 
 
@@ -222,7 +248,7 @@ def _own_direction(study: BeyondText, trait: str) -> SplitScores | Unscored:
     values = (study.at_embedding or {}).get(trait)
     if values is None:
         return Unscored("the trait's own scores at the embedding layer were not handed in")
-    if np.ptp(values[rows.split.selection]) == 0.0:
+    if constant(values[rows.split.selection]):
         return Unscored("the embedding layer scores all selection rows alike: read more tokens")
     return given_scores(values, rows.groups, rows.split)
 
@@ -312,11 +338,12 @@ def _random_rank(
     if study.random is None:
         return Unscored("no random directions were handed in")
     rows, pair = study.rows, AurocPair(study.rows)
-    places = best_place(study.random, rows)
+    null = distinct(study.random)
+    places = best_place(null, rows)
     base = auroc(*pair.sides(text.report))
     gains = []
     for draw, place in enumerate(places):
-        column = given_scores(study.random[:, place, draw], rows.groups, rows.split)
+        column = given_scores(null[:, place, draw], rows.groups, rows.split)
         both = _stack(rows, {"text": text, "projection": column}, strength)
         gains.append(auroc(*pair.sides(both.report)) - base)
     return ranked(effect.value, np.array(gains))

@@ -8,7 +8,7 @@ all keeps the error rate at that of each). A search is a draw: seeds are a sampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,12 @@ from jaxtyping import Float
 from scipy import stats
 
 from trait_probe.errors import BadInputError, MismatchError, nearest
-from trait_probe.evidence._arrays import as_finite, require_count
+from trait_probe.evidence._arrays import as_finite, require_count, require_same_length
 from trait_probe.evidence.checks import Check, beats_check, interval_check, missing_check
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.distribution import input_shifts
 from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.means import clustered_means
 from trait_probe.evidence.power import Detectable, detectable_of
 from trait_probe.evidence.splits import require_disjoint
 from trait_probe.evidence.studies.parts import null_rank, require_rates
@@ -41,6 +42,7 @@ class Gain:
         arms: by the names in `ARMS`, `[seed question]`; one row for an arm without seeds.
         test, chosen_on: ids of the test questions, and of all questions used in search and
             validation (never empty); no id is in both.
+        groups: per test question, the family that it moves with; each alone if None.
         null: scores of random directions at matched coherence `[draw question]`, for the
             percentile.
 
@@ -54,12 +56,21 @@ class Gain:
     arms: Mapping[str, Float[np.ndarray, "_seed question"]]
     test: tuple[str, ...]
     chosen_on: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
     null: Float[np.ndarray, "draw question"] | None = None
 
     def __post_init__(self) -> None:
+        if self.searched.ndim != 2:
+            raise MismatchError(
+                "Scores have one row per seed and one column per test question.",
+                got=self.searched.shape,
+                valid=("(seeds, questions)",),
+            )
         for name, scores in self.arms.items():
             _require_arm(name, scores.shape, self.searched.shape)
         n = self.searched.shape[1]
+        if self.groups is not None:
+            require_same_length(n, self.groups, "groups")
         if len(set(self.test)) != n or len(self.test) != n:
             raise MismatchError(
                 "Every test question has one id of its own.",
@@ -88,6 +99,7 @@ def mean_advantage(
     second: Float[np.ndarray, "_second question"],
     *,
     unit: str,
+    groups: Sequence[str] | None = None,
     level: float = 0.95,
 ) -> Estimate | Unscored:
     """Mean of `first` minus mean of `second` on the same questions; seeds of each are a sample.
@@ -98,15 +110,19 @@ def mean_advantage(
     freedom. An arm of one row has no seeds: it is as it is. Where nothing varies, 0 is a point and
     any other value is Unscored: no interval can be had from it.
 
+    Args:
+        groups: family of each question, which varies as a whole (`means.clustered_means`).
+
     Raises:
-        BadInputError: fewer than two questions, or values not finite.
+        BadInputError: fewer than two questions or groups, or values not finite.
     """
     tables = [as_finite(side, "The scores") for side in (first, second)]
     n_questions = tables[0].shape[1]
     require_count(n_questions, 2, "The number of questions")
     by_question = tables[0].mean(axis=0) - tables[1].mean(axis=0)
     value = float(by_question.mean())
-    parts = _variance_parts(tables, by_question)
+    names = [str(i) for i in range(n_questions)] if groups is None else list(groups)
+    parts = _variance_parts(tables, by_question, names)
     variance = sum(part for part, _ in parts)
     rounding = _ROUNDING * max(float(np.abs(table).max()) for table in tables)
     if variance > rounding**2:
@@ -121,10 +137,10 @@ def mean_advantage(
         low=value - half,
         high=value + half,
         n=tables[0].size,
-        n_clusters=n_questions,
+        n_clusters=len(set(names)),
         unit=unit,
-        method=f"student t over {n_questions} questions and {len(first)} and {len(second)} seeds "
-        "(satterthwaite)",
+        method=f"student t over {len(set(names))} questions and {len(first)} and "
+        f"{len(second)} seeds (satterthwaite)",
         level=level,
     )
 
@@ -192,10 +208,11 @@ def _require_arm(name: str, got: tuple[int, ...], searched: tuple[int, ...]) -> 
 def _variance_parts(
     tables: list[Float[np.ndarray, "_seed question"]],
     by_question: Float[np.ndarray, " question"],
+    groups: Sequence[str],
 ) -> list[tuple[float, int]]:
     """(variance of the mean, degrees of freedom) of the questions and of each arm's seeds."""
-    n = len(by_question)
-    return [(float(by_question.var(ddof=1)) / n, n - 1)] + [
+    _, errors, n = clustered_means(by_question[:, None], groups)
+    return [(float(errors[0]) ** 2, n - 1)] + [
         (float(table.mean(axis=1).var(ddof=1)) / len(table), len(table) - 1)
         for table in tables
         if len(table) > 1
@@ -215,7 +232,9 @@ def _by_question(study: Gain) -> Float[np.ndarray, " question"] | None:
 def _against(study: Gain, arm: str, unit: str, level: float = 0.95) -> Estimate | Unscored:
     if arm not in study.arms:
         return Unscored("this arm was not run")
-    return mean_advantage(study.searched, study.arms[arm], unit=unit, level=level)
+    return mean_advantage(
+        study.searched, study.arms[arm], unit=unit, groups=study.groups, level=level
+    )
 
 
 def _multiplicity(study: Gain, unit: str, alpha: float) -> Check:

@@ -18,6 +18,7 @@ from trait_probe.evidence.splits import Split, require_unfitted
 Grid = Float[np.ndarray, "row place ..."]
 SAME = 0.99
 COPY = 0.95
+SAME_SCORES = 0.999
 
 
 @dataclass(frozen=True)
@@ -123,21 +124,26 @@ class ShiftRows:
         lock: selection and report rows; no group is on both sides.
         fitted_on: ids of everything that directions and means were estimated on, none of which
             may be tested; None states that nothing was.
+        texts: the words of each row, so that `fitted_on` may hold `splits.text_id`s.
 
     Raises:
         MismatchError: not one entry per row.
-        BadInputError: a group on both sides, or a tested prompt that was fitted on.
+        BadInputError: a group or prompt on both sides, or a tested prompt that was fitted on.
     """
 
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     lock: ReportLock
     fitted_on: frozenset[str] | None
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require_same_length(len(self.ids), self.groups, "groups")
+        if self.texts is not None:
+            require_same_length(len(self.ids), self.texts, "texts")
         self.lock.require_apart(self.groups)
-        require_unfitted(self.ids, self.fitted_on, None)
+        self.lock.require_apart(self.ids, "Prompts")
+        require_unfitted(self.ids, self.fitted_on, self.texts)
 
     @property
     def report_groups(self) -> tuple[str, ...]:
@@ -159,6 +165,29 @@ def require_apart(directions: Mapping[str, Float[np.ndarray, "place d_model"]]) 
                 got=f"{one!r} and {other!r}, cosine {float(cosines.min()):.2f} or more everywhere",
                 fix="Leave one of them out.",
             )
+
+
+def require_no_copies(unrelated: Mapping[str, ModelScores]) -> None:
+    """Raise when two unrelated traits score the base's prompts alike: they are one rival.
+
+    Raises:
+        BadInputError: a pair whose |correlation| over prompts is above 0.999 at every place.
+    """
+    columns = {name: _standard(models.base) for name, models in unrelated.items()}
+    for one, other in itertools.combinations(columns, 2):
+        alike = np.abs((columns[one] * columns[other]).mean(axis=0))
+        if alike.min() > SAME_SCORES:
+            raise BadInputError(
+                "Unrelated traits must not be copies of each other.",
+                got=f"{one!r} and {other!r} score prompts alike at every place",
+                fix="Leave one of them out.",
+            )
+
+
+def _standard(scores: Grid) -> Grid:
+    rows = scores.astype(np.float64)
+    sd = rows.std(axis=0)
+    return np.asarray((rows - rows.mean(axis=0)) / np.where(sd > 0.0, sd, np.inf))
 
 
 def require_unit(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence._arrays import as_finite, cluster_codes
@@ -18,6 +18,8 @@ from trait_probe.evidence.estimate import Unscored
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.multiplicity import holm
 from trait_probe.evidence.nulls import percentile, permutation_p
+from trait_probe.evidence.studies.models import ModelScores
+from trait_probe.evidence.studies.vacuous import TINY, sketch
 
 Scores = Float[np.ndarray, "row place"]
 NullScores = Float[np.ndarray, "row place draw"]
@@ -37,30 +39,42 @@ def effective_clusters(names: Sequence[str]) -> float:
 
 def open_lock(
     lock: ReportLock,
+    kind: Kind,
     names: Sequence[str],
     places: Mapping[str, int],
     scores: Mapping[str, Float[np.ndarray, "_row _place"]],
+    *,
+    labels: Bool[np.ndarray, " _row"] | None = None,
+    against: Mapping[str, object],
 ) -> None:
     """Open the report rows for a place per trait; the same for every kind of claim.
 
     Scores of the selection rows stand for the directions: another one of the same name is another
-    choice.
+    choice. So are other labels, and anything else that the same kind of claim is compared with.
+
+    Args:
+        against: arrays with one entry per row, or settings, by name.
     """
-    sketches = {trait: _sketch(found[lock.selection]) for trait, found in scores.items()}
-    lock.report({"places": {t: names[i] for t, i in places.items()}, "scores": sketches})
+    told = {trait: _told(found, lock) for trait, found in scores.items()}
+    chosen = {"places": {t: names[i] for t, i in places.items()}, "scores": told}
+    lock.report(chosen if labels is None else {**chosen, "labels": _told(labels, lock)})
+    lock.compare(kind, {name: _told(value, lock) for name, value in against.items()})
 
 
-def _sketch(scores: Float[np.ndarray, "_row _place"]) -> str:
-    """What tells one direction's scores from another's, and not one machine's rounding.
-
-    Four fixed weighted sums of each standardized column, to two decimals, hashed.
-    """
-    rows = scores.astype(np.float64)
-    sd = rows.std(axis=0)
-    standard = (rows - rows.mean(axis=0)) / np.where(sd > 0.0, sd, 1.0)
-    weights = np.cos(np.outer(np.arange(1, 5), np.arange(1, len(rows) + 1)))
-    sums = np.round(weights @ standard / math.sqrt(len(rows)), 2) + 0.0  # no negative zero
-    return hashlib.sha256(sums.tobytes()).hexdigest()
+def _told(value: object, lock: ReportLock) -> str:
+    """A hash: of scores by a sketch of their selection rows, of anything else as it is."""
+    if isinstance(value, Mapping):
+        value = {str(name): _told(item, lock) for name, item in sorted(value.items())}
+    elif isinstance(value, ModelScores):
+        value = [_told(grid, lock) for grid in (value.base, value.variant, *value.controls)]
+    elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        rows = value[lock.selection].reshape(len(lock.selection), -1)
+        few = rows @ np.cos(np.outer(np.arange(rows.shape[1]), np.arange(1, 9)))
+        wide = rows if rows.shape[1] <= few.shape[1] else few
+        value = (np.round(sketch(wide), 2) + 0.0).tolist()  # no negative zero
+    elif isinstance(value, np.ndarray):
+        value = value.tolist()
+    return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -115,8 +129,8 @@ def null_check(
 
 def ranked(value: float, null: Float[np.ndarray, " draw"]) -> NullRank | Unscored:
     """`null_rank`, or why a null that does not vary ranks nothing."""
-    if np.ptp(null) == 0.0:
-        return Unscored(f"{len(null)} null directions that all give the same")
+    if len(null) < 2 or np.ptp(null) <= TINY * np.abs(null).max():
+        return Unscored("no two null directions that differ")
     return null_rank(value, null)
 
 
@@ -154,6 +168,8 @@ def require_traits(traits: Mapping[str, object]) -> None:
 def require_shapes(traits: Mapping[str, Scores], rows: int, places: int) -> None:
     """Raise unless every trait has one score per row and place, and there is a trait."""
     require_traits(traits)
+    if not places:
+        raise BadInputError("A study reads at one place or more.", got=0, fix="Name the places.")
     for name, scores in traits.items():
         as_finite(scores, f"The scores of {name!r}")
         if scores.shape != (rows, places):
@@ -170,7 +186,7 @@ def require_null(null: NullScores | None, rows: int, places: int) -> None:
     if null is None:
         return
     as_finite(null, "The scores of null directions")
-    if null.shape[:2] != (rows, places) or not null.shape[2]:
+    if null.ndim != 3 or null.shape[:2] != (rows, places) or not null.shape[2]:
         raise MismatchError(
             "Null directions have one row per prompt, one column per place, and one draw or more.",
             got=null.shape,
@@ -179,10 +195,18 @@ def require_null(null: NullScores | None, rows: int, places: int) -> None:
         )
 
 
-def require_rows_of(values: Mapping[str, Float[np.ndarray, "_row ..."]], rows: int) -> None:
-    """Raise unless every array has one row per prompt."""
+def require_rows_of(
+    values: Mapping[str, Float[np.ndarray, "_row ..."]], rows: int, *, ndim: int
+) -> None:
+    """Raise unless every array has one row per prompt, and as many axes as it should."""
     for name, found in values.items():
         as_finite(found, f"The rows of {name!r}")
+        if found.ndim != ndim:
+            raise MismatchError(
+                f"{name!r} must be an array with {ndim} axes, prompts first.",
+                got=found.shape,
+                valid=(f"({rows}, ...)" if ndim > 1 else f"({rows},)",),
+            )
         if len(found) != rows:
             raise MismatchError(
                 f"{name!r} must have one row per prompt.", got=len(found), valid=(rows,)

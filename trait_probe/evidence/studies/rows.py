@@ -12,7 +12,7 @@ from trait_probe.evidence._arrays import as_finite, require_same_length
 from trait_probe.evidence.auc import auroc_columns, auroc_difference
 from trait_probe.evidence.checks import Check, missing_check
 from trait_probe.evidence.claims import SIZE_CHECK
-from trait_probe.evidence.estimate import Estimate
+from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.power import MIN_CLUSTERS
 from trait_probe.evidence.splits import Split, require_unfitted
@@ -56,7 +56,14 @@ class LabelledRows:
                 got=n,
                 fix="Build all of them from the same table.",
             )
+        if self.labels.dtype != np.bool_:
+            raise BadInputError(
+                "Labels are True or False; numbers would pick rows by their number.",
+                got=self.labels.dtype,
+                fix="Pass labels == 1.",
+            )
         self.lock.require_apart(self.groups)
+        self.lock.require_apart(self.ids, "Prompts")
         require_unfitted(self.ids, self.fitted_on, self.texts)
 
     @property
@@ -87,6 +94,15 @@ class LabelledRows:
         names = np.array(self.report_groups)
         sides = (names[self.report_labels], names[~self.report_labels])
         return min(effective_clusters(side.tolist()) for side in sides)
+
+
+def words_of(rows: LabelledRows) -> tuple[str, ...] | Unscored:
+    """The texts, where there is something to read: a baseline on equal texts is none."""
+    if rows.texts is None:
+        return Unscored("no texts were handed in")
+    if len({" ".join(rows.texts[i].split()) for i in rows.lock.selection}) < 2:
+        return Unscored("all texts of the selection rows are the same: there are no words to read")
+    return rows.texts
 
 
 @dataclass(frozen=True)

@@ -105,19 +105,30 @@ def _upper_end(up: float, down: float, n: int, level: float) -> float:
 def changed_share(
     first: Float[np.ndarray, " row"],
     second: Float[np.ndarray, " row"],
-    clusters: Sequence[str],
+    prompts: Sequence[str],
     *,
+    families: Sequence[str] | None = None,
     level: float = LEVEL,
 ) -> Estimate:
-    """Share of clusters whose mean score differs by more than `CHANGED`, in [0, 1].
+    """Share of prompts whose mean score differs by more than `CHANGED`, in [0, 1].
 
-    Clopper & Pearson's (1934) interval over clusters; each end is one-sided at (1 + level) / 2,
+    With families of prompts it is the share of families in which any prompt changes, so that a
+    rise does not hide behind a fall.
+
+    Clopper & Pearson's (1934) interval over them; each end is one-sided at (1 + level) / 2,
     so that the upper end at level 0.9 is a one-sided 95 % one.
 
     Raises:
         BadInputError: as `rate_difference`.
     """
-    changed = np.abs(_cluster_differences(first, second, clusters)) > CHANGED
+    moved = np.abs(_cluster_differences(first, second, prompts)) > CHANGED
+    if families is None:
+        changed = moved
+    else:
+        require_same_length(len(first), families, "families")
+        codes, n_families = cluster_codes(families)
+        changed = np.zeros(n_families, dtype=np.bool_)
+        np.logical_or.at(changed, codes, moved[cluster_codes(prompts)[0]])
     hits, n = int(changed.sum()), len(changed)
     ends = stats.binomtest(hits, n).proportion_ci(level, method="exact")
     return Estimate(
@@ -135,8 +146,9 @@ def changed_share(
 def same_behaviour_claim(
     first: Float[np.ndarray, " row"],
     second: Float[np.ndarray, " row"],
-    clusters: Sequence[str],
+    prompts: Sequence[str],
     *,
+    families: Sequence[str] | None = None,
     statement: str,
     split: str,
     bound: float = BOUND,
@@ -150,10 +162,11 @@ def same_behaviour_claim(
 
     Args:
         first, second: scores in [0, 1] of the two models or conditions on the same rows.
-        clusters: per row, the prompt.
+        prompts: per row, the prompt; several answers to one prompt are averaged.
+        families: per row, the group of prompts that it moves with; each prompt alone if None.
         bound: set before looking, in rate, in (0, 1).
-        most_changed: set before looking; share of clusters, in (0, 1), that may change by more
-            than `CHANGED`.
+        most_changed: set before looking; share of prompts (or families), in (0, 1), that may
+            change by more than `CHANGED`.
         looks: comparisons made in this run; both requirements must then hold at error rates
             divided by it too (Bonferroni).
 
@@ -162,8 +175,9 @@ def same_behaviour_claim(
     """
     require_fraction(bound, "bound")
     require_fraction(most_changed, "most_changed")
+    clusters = prompts if families is None else families
     effect = rate_difference(first, second, clusters)
-    share = changed_share(first, second, clusters)
+    share = changed_share(first, second, prompts, families=families)
     checks = [
         interval_check("same behaviour", effect, bound=bound),
         _few_change_check(share, most_changed),
@@ -171,7 +185,7 @@ def same_behaviour_claim(
     if looks > 1:
         level = 1.0 - (1.0 - LEVEL) / looks
         widened = rate_difference(first, second, clusters, level=level)
-        raised = changed_share(first, second, clusters, level=level)
+        raised = changed_share(first, second, prompts, families=families, level=level)
         checks.append(_multiplicity_check(widened, raised, bound, most_changed))
     difference = first.astype(np.float64) - second.astype(np.float64)
     flips = sign_flip(difference, clusters, n=n_permutations, seed=seed, alternative="two-sided")

@@ -51,7 +51,9 @@ from trait_probe.evidence.studies.rows import (
     best_place,
     null_aurocs,
     too_small,
+    words_of,
 )
+from trait_probe.evidence.studies.vacuous import constant, distinct
 
 SMALLEST_AUROC = 0.1
 """Above chance; a detector below AUROC 0.6 is of no use (0.36 SD between normal groups)."""
@@ -108,7 +110,7 @@ class Separation:
         if self.foils:
             require_shapes(self.foils, n, len(self.places))
         require_null(self.random, n, len(self.places))
-        require_rows_of(self.embedding or {}, n)
+        require_rows_of(self.embedding or {}, n, ndim=1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def separation_claims(
     """
     require_rates(alpha, n_permutations)
     places = {trait: int(best_place(scores, study.rows)) for trait, scores in study.traits.items()}
-    open_lock(study.rows.lock, study.places, places, study.traits)
+    _open(study, places, (alpha, n_permutations, seed))
     if small := too_small(study.rows):
         return [
             untestable(
@@ -150,7 +152,8 @@ def separation_claims(
             )
             for trait in study.traits
         ]
-    read = [_read(study, *chosen, n_permutations, seed) for chosen in places.items()]
+    random = None if study.random is None else distinct(study.random)
+    read = [_read(study, random, *chosen, n_permutations, seed) for chosen in places.items()]
     stacked = np.stack([item.scores for item in read], axis=1)
     together = simultaneous_aurocs(
         stacked,
@@ -167,7 +170,35 @@ def separation_claims(
     ]
 
 
-def _read(study: Separation, trait: str, place: int, n_permutations: int, seed: int) -> _Read:
+def _open(study: Separation, places: Mapping[str, int], settings: tuple[float, int, int]) -> None:
+    rows = study.rows
+    against = {
+        "random": study.random,
+        "foils": study.foils or {},
+        "embedding": study.embedding or {},
+        "lengths": rows.lengths,
+        "texts": rows.texts,
+        "settings": settings,
+    }
+    open_lock(
+        rows.lock,
+        "separation",
+        study.places,
+        places,
+        study.traits,
+        labels=rows.labels,
+        against=against,
+    )
+
+
+def _read(
+    study: Separation,
+    random: NullScores | None,
+    trait: str,
+    place: int,
+    n_permutations: int,
+    seed: int,
+) -> _Read:
     rows = study.rows
     scores = study.traits[trait][rows.split.report, place].astype(np.float64)
     pair = AurocPair(rows)
@@ -184,8 +215,8 @@ def _read(study: Separation, trait: str, place: int, n_permutations: int, seed: 
         seed=seed,
     )
     rank: NullRank | Unscored = Unscored("no random directions were handed in")
-    if study.random is not None:
-        rank = ranked(effect.value, null_aurocs(study.random, rows))
+    if random is not None:
+        rank = ranked(effect.value, null_aurocs(random, rows))
     return _Read(trait, study.places[place], scores, effect, labels, rank)
 
 
@@ -209,9 +240,10 @@ class _Shared:
 
 
 def _text_auroc(rows: LabelledRows, pair: AurocPair) -> Estimate | Unscored:
-    if rows.texts is None:
-        return Unscored("no texts were handed in")
-    found = text_scores(rows.texts, rows.labels, rows.groups, rows.split)
+    words = words_of(rows)
+    if isinstance(words, Unscored):
+        return words
+    found = text_scores(words, rows.labels, rows.groups, rows.split)
     if isinstance(found, Unscored):
         return found
     positive, negative = pair.clusters
@@ -221,22 +253,35 @@ def _text_auroc(rows: LabelledRows, pair: AurocPair) -> Estimate | Unscored:
 
 
 def _best_foil(study: Separation) -> tuple[str, Float[np.ndarray, " report"]] | Unscored:
-    """The foil and place that tell the selection rows apart best, on the report rows."""
+    """The foil and place that tell the selection rows apart best, on the report rows.
+
+    What separates in reverse separates as well: each foil points where its selection rows do.
+    """
     if not study.foils:
         return Unscored("no foil direction was handed in")
     rows = study.rows
-    chosen, labels = rows.lock.selection, rows.labels[rows.lock.selection]
-    found = []
-    for name, scores in study.foils.items():
-        place = int(best_place(scores, rows))
-        column = scores[:, place].astype(np.float64)
-        on_selection = auroc(column[chosen][labels], column[chosen][~labels])
-        if np.ptp(column[chosen]) > 0.0:
-            found.append((on_selection, name, column[rows.split.report]))
-    if not found:
+    columns = [
+        (name, column.astype(np.float64))
+        for name, scores in study.foils.items()
+        for column in scores.T
+        if not constant(column[rows.lock.selection])
+    ]
+    if not columns:
         return Unscored("every foil scores all selection rows alike")
-    _, name, report = max(found, key=lambda item: item[0])
+    oriented = [(name, *_oriented(column, rows)) for name, column in columns]
+    name, _, report = max(oriented, key=lambda item: item[1])
     return name, report
+
+
+def _oriented(
+    values: Float[np.ndarray, " row"], rows: LabelledRows
+) -> tuple[float, Float[np.ndarray, " report"]]:
+    """AUROC on the selection rows, 0.5 or more, and the report rows with the sign that gives it."""
+    chosen = rows.lock.selection
+    labels = rows.labels[chosen]
+    area = auroc(values[chosen][labels], values[chosen][~labels])
+    report = values[rows.split.report].astype(np.float64)
+    return (area, report) if area >= 0.5 else (1.0 - area, -report)
 
 
 def _claim(
@@ -289,9 +334,9 @@ def _at_embedding(study: Separation, trait: str) -> Float[np.ndarray, " report"]
     found = None if study.embedding is None else study.embedding.get(trait)
     if found is None:
         return Unscored("no scores at the embedding layer were handed in")
-    if np.ptp(found[study.rows.lock.selection]) == 0.0:
+    if constant(found[study.rows.lock.selection]):
         return Unscored("the embedding layer scores all selection rows alike: read more tokens")
-    return np.asarray(found[study.rows.split.report].astype(np.float64))
+    return _oriented(found, study.rows)[1]
 
 
 def _beats(

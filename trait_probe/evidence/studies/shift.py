@@ -19,7 +19,7 @@ inside one model see `evidence.triggers`.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -42,7 +42,13 @@ from trait_probe.evidence.nulls import PretendNull, pretend_null
 from trait_probe.evidence.power import MIN_CLUSTERS, detectable_of
 from trait_probe.evidence.simultaneous import simultaneous_means
 from trait_probe.evidence.splits import Split
-from trait_probe.evidence.studies.models import ModelScores, ShiftRows, require_apart, require_unit
+from trait_probe.evidence.studies.models import (
+    ModelScores,
+    ShiftRows,
+    require_apart,
+    require_no_copies,
+    require_unit,
+)
 from trait_probe.evidence.studies.parts import (
     NullRank,
     effective_clusters,
@@ -54,6 +60,7 @@ from trait_probe.evidence.studies.parts import (
     require_traits,
     untestable,
 )
+from trait_probe.evidence.studies.vacuous import distinct_models, no_fine_tune
 
 SMALLEST_SHIFT = 0.5
 """SD of the base model's prompts; Cohen's "medium"."""
@@ -61,6 +68,8 @@ SMALLEST_SHIFT = 0.5
 UNIT = "SD of the base"
 MIN_RIVALS = 4
 """Fewest controls, or unrelated traits, that a prediction test is made from."""
+SMALLEST_SPREAD = 1e-3
+"""SD of the base; rivals closer together are one, up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ class Shift:
             )
         require_unit(self.directions, len(self.places))
         named = {*self.traits, *self.unrelated}
+        require_no_copies(self.unrelated)
         require_apart(
             {name: self.directions[name] for name in self.unrelated if name in self.directions}
         )
@@ -172,7 +182,17 @@ def shift_claims(
     require_rates(alpha, n_permutations)
     places = {trait: _best_place(study, trait) for trait in study.traits}
     beyond_all = {name: models.beyond_controls() for name, models in study.traits.items()}
-    open_lock(study.rows.lock, study.places, places, beyond_all)
+    against = {
+        "random": study.random,
+        "shuffled": study.shuffled,
+        "unrelated": study.unrelated,
+        "settings": (alpha, n_permutations, seed),
+    }
+    open_lock(study.rows.lock, "shift", study.places, places, beyond_all, against=against)
+    nulls = [
+        None if null is None else distinct_models(null) for null in (study.random, study.shuffled)
+    ]
+    study = replace(study, random=nulls[0], shuffled=nulls[1])
     clusters = study.rows.report_groups
     if (n := effective_clusters(clusters)) < MIN_CLUSTERS:
         observed = f"{len(set(clusters))} report groups, effectively {n:.1f}"
@@ -250,7 +270,7 @@ def _rivals(study: Shift, trait: str, value: float) -> PretendNull | Unscored:
             f"{n} control models and {len(study.unrelated)} unrelated traits; {MIN_RIVALS} of "
             "either are needed (and one control)"
         )
-    if np.ptp(rivals) == 0.0:
+    if np.ptp(rivals) < SMALLEST_SPREAD:
         return Unscored(f"{len(rivals)} rivals that all give the same")
     return pretend_null(value, np.array(rivals))
 
@@ -310,10 +330,8 @@ def _no_control(study: Shift, trait: str) -> Unscored | None:
     models = study.traits[trait]
     if not models.controls:
         return Unscored("no control model was given")
-    for number, control in enumerate(models.controls):
-        if np.array_equal(control, models.base):
-            return Unscored(f"control model {number + 1} gives what the base gives: no fine-tune")
-    return None
+    why = no_fine_tune(models, study.rows.lock.selection)
+    return None if why is None else Unscored(why)
 
 
 def _rivals_check(

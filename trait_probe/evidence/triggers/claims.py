@@ -46,6 +46,8 @@ DETECTABLE_NOTE = (
     "controls do by themselves; the larger of the two is given."
 )
 
+FEWEST_DRAWS = 19
+"""Of null directions that differ: above all of fewer is above less than 95 %."""
 SAME_MODEL_NOTE = "Suspect and clean model have the same weights: nothing can differ between them."
 
 
@@ -86,6 +88,7 @@ class _Found:
     permutation: PermutationResult
     percentiles: Mapping[str, float]
     null_words: Mapping[str, str]
+    null_draws: Mapping[str, int]
     advantage: Estimate | None
     auc_suspect: Estimate
     auc_clean: Estimate | None
@@ -152,7 +155,6 @@ def _found(
     top: TraitReading | FeatureReading,
     unrelated: str,
 ) -> _Found:
-    n = reading.null_draws
     return _Found(
         id=name,
         what=what,
@@ -164,9 +166,10 @@ def _found(
         permutation=reading.permutation,
         percentiles=top.percentiles,
         null_words={
-            "random": f"{n['random']} random directions",
-            "unrelated": f"{n['unrelated']} {unrelated}",
+            "random": f"{reading.null_draws['random']} random directions",
+            "unrelated": f"{reading.null_draws['unrelated']} {unrelated}",
         },
+        null_draws=reading.null_distinct,
         advantage=reading.auc_advantage,
         auc_suspect=top.auc_suspect,
         auc_clean=top.auc_clean,
@@ -245,11 +248,16 @@ def _checks(found: _Found, p: _Adjusted, setting: Setting, looks: int) -> list[C
         pretend_check(found.pretend, p.rank, looks, setting.alpha),
         form_check(setting.prefix_lengths, setting.alpha),
         adjusted_check("multiplicity", p.pretend, setting.alpha),
-        *(
-            percentile_check(f"{name} directions", share, null=found.null_words[name])
-            for name, share in found.percentiles.items()
-        ),
+        *(_null_check(found, name) for name in found.percentiles),
     ]
+
+
+def _null_check(found: _Found, name: str) -> Check:
+    words, n = found.null_words[name], found.null_draws[name]
+    if n < FEWEST_DRAWS:
+        why = f"{n} that differ, of {words}"
+        return missing_check(f"{name} directions", why, f"{FEWEST_DRAWS} or more that differ")
+    return percentile_check(f"{name} directions", found.percentiles[name], null=words)
 
 
 def _controls(found: _Found, setting: Setting) -> dict[str, object]:

@@ -18,6 +18,7 @@ from trait_probe.evidence.nulls import (
     PermutationResult,
     PretendNull,
     label_permutation,
+    n_distinct,
     percentile,
     pretend_null,
 )
@@ -63,6 +64,7 @@ class SaeReading:
     pretend: PretendNull
     permutation: PermutationResult
     null_draws: Mapping[str, int]
+    null_distinct: Mapping[str, int]
     probe_suspect: Estimate | Unscored
     probe_clean: Estimate | Unscored | None
 
@@ -126,6 +128,10 @@ def read_sae(
         pretend=pretend_null(top.effect.value, scores.pretend_effects),
         permutation=_permutation(top.feature, here, there, reading, draws),
         null_draws={"random": len(scores.random), "unrelated": len(at_place) - 1},
+        null_distinct={
+            "random": n_distinct(scores.random),
+            "unrelated": n_distinct(np.delete(at_place, top.feature)),
+        },
         probe_suspect=scores.probe_suspect,
         probe_clean=scores.probe_clean,
     )

@@ -19,6 +19,7 @@ from trait_probe.evidence.nulls import (
     PermutationResult,
     PretendNull,
     label_permutation,
+    n_distinct,
     percentile,
     pretend_null,
 )
@@ -97,6 +98,7 @@ class TraitReading:
     permutation: PermutationResult
     percentiles: Mapping[str, float]
     null_draws: Mapping[str, int]
+    null_distinct: Mapping[str, int]
     onset: Onset | None
     curve: tuple[PlaceAuc, ...]
 
@@ -137,6 +139,7 @@ def report_trait(
         pretend=pretend_null(float(reported[0]), reported[1:]),
         percentiles={name: percentile(reported[0], values) for name, values in nulls.items()},
         null_draws={name: len(values) for name, values in nulls.items()},
+        null_distinct={name: n_distinct(values) for name, values in nulls.items()},
         onset=_onset(models, best, readings, draws),
         curve=_curve(suspect, clean, best.series, readings, draws),
         **_on_report(models, best, readings[best.place], draws),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Collection, Sequence
 
@@ -11,7 +12,7 @@ from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.prompt import Prompt
 
 MOST_SHOWN = 400  # characters of the shared texts that a message shows
-FEWEST_WORDS = 4  # of a fitted text that is looked for inside a carrier; "what is" says nothing
+FEWEST_WORDS = 4  # of a text that is looked for inside another; "what is" says nothing
 
 
 def carrier_text(prompt: Prompt) -> str:
@@ -22,7 +23,7 @@ def carrier_text(prompt: Prompt) -> str:
 def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
     """Refuse carriers with the words of a request that the trait's vectors are fitted on.
 
-    Neither case nor spacing makes a text another one, nor do words put around it.
+    Neither case, spacing nor marks make a text another one, nor do words put around it.
 
     Raises:
         BadInputError: some are; five are named.
@@ -30,7 +31,8 @@ def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
     prompts = (*contrast.positive, *contrast.negative)
     fitted = {_plain(text) for prompt in prompts for text in _requests(prompt)}
     tested = {_plain(carrier_text(prompt)) for prompt in carriers}
-    fitted |= {carrier for carrier in tested if _holds_any(carrier, fitted)}
+    words = [_words(text) for text in fitted]
+    fitted |= {carrier for carrier in tested if _shares_words(_words(carrier), words)}
     try:
         require_disjoint(fitted, tested, f"Vectors of {contrast.trait!r}")
     except BadInputError as error:
@@ -42,10 +44,17 @@ def require_unseen(contrast: ContrastSet, carriers: Sequence[Prompt]) -> None:
         ) from error
 
 
-def _holds_any(carrier: str, fitted: Collection[str]) -> bool:
-    """Whether a fitted text of some length stands in the carrier, from word to word."""
-    padded = f" {carrier} "
-    return any(f" {text} " in padded for text in fitted if text.count(" ") >= FEWEST_WORDS - 1)
+def _shares_words(carrier: str, fitted: Collection[str]) -> bool:
+    """Whether the words of a fitted text stand in the carrier in a row, or the other way round."""
+    return any(_within(*sorted((carrier, text), key=len)) for text in fitted)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text))
+
+
+def _within(short: str, long: str) -> bool:
+    return short.count(" ") >= FEWEST_WORDS - 1 and f" {short} " in f" {long} "
 
 
 def _requests(prompt: Prompt) -> list[str]:
