@@ -28,6 +28,7 @@ from study_builders import (
 )
 
 from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.evidence._arrays import effective_clusters
 from trait_probe.evidence.checks import opened_once
 from trait_probe.evidence.claims import REQUIRED_CHECKS, SIZE_CHECK, Check, Claim
 from trait_probe.evidence.estimate import Estimate, Unscored
@@ -37,7 +38,6 @@ from trait_probe.evidence.splits import Split, text_id
 from trait_probe.evidence.studies.beyond_text import beyond_text_claims
 from trait_probe.evidence.studies.parts import (
     NullRank,
-    effective_clusters,
     holm_ranks,
     null_check,
     null_rank,

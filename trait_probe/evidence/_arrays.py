@@ -72,6 +72,18 @@ def cluster_codes(names: Sequence[str]) -> tuple[Int[np.ndarray, " prompt"], int
     return codes, int(codes.max()) + 1 if codes.size else 0
 
 
+def effective_clusters(names: Sequence[str]) -> float:
+    """Clusters of equal size that hold as much: (sum n)^2 / sum n^2 (Kish 1965); 0 for none.
+
+    Intervals over clusters fail where one holds most rows: with 8 of sizes 60, 2, ..., 2 an
+    interval that should err in 2.5 % of cases does in 30 %.
+    """
+    if not names:
+        return 0.0
+    sizes = np.bincount(cluster_codes(names)[0]).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def count_at_least(value: float, null: Float[np.ndarray, " draw"]) -> int:
     """Draws that reach `value`; equality within rounding counts, since the sum order may differ.
 

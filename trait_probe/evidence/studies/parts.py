@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from trait_probe.errors import BadInputError, MismatchError
-from trait_probe.evidence._arrays import as_finite, cluster_codes
+from trait_probe.evidence._arrays import as_finite
 from trait_probe.evidence.checks import Check, Kind, missing_check
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Unscored
@@ -23,18 +23,6 @@ from trait_probe.evidence.studies.vacuous import TINY, sketch
 
 Scores = Float[np.ndarray, "row place"]
 NullScores = Float[np.ndarray, "row place draw"]
-
-
-def effective_clusters(names: Sequence[str]) -> float:
-    """Clusters of equal size that hold as much: (sum n)^2 / sum n^2 (Kish 1965); 0 for none.
-
-    Intervals over clusters fail where one holds most rows: with 8 of sizes 60, 2, ..., 2 an
-    interval that should err in 2.5 % of cases does in 30 %.
-    """
-    if not names:
-        return 0.0
-    sizes = np.bincount(cluster_codes(names)[0]).astype(np.float64)
-    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def open_lock(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from trait_probe.errors import BadInputError, MismatchError
-from trait_probe.evidence._arrays import as_finite, require_same_length
+from trait_probe.evidence._arrays import as_finite, effective_clusters, require_same_length
 from trait_probe.evidence.auc import auroc_columns, auroc_difference
 from trait_probe.evidence.checks import Check, missing_check
 from trait_probe.evidence.claims import SIZE_CHECK
@@ -16,7 +16,7 @@ from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.locks import ReportLock
 from trait_probe.evidence.power import MIN_CLUSTERS
 from trait_probe.evidence.splits import Split, require_unfitted
-from trait_probe.evidence.studies.parts import NullScores, Scores, effective_clusters
+from trait_probe.evidence.studies.parts import NullScores, Scores
 
 
 @dataclass(frozen=True)

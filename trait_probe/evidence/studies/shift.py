@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trait_probe.errors import BadInputError, MismatchError
-from trait_probe.evidence._arrays import require_same_length
+from trait_probe.evidence._arrays import effective_clusters, require_same_length
 from trait_probe.evidence.checks import (
     Check,
     beats_check,
@@ -51,7 +51,6 @@ from trait_probe.evidence.studies.models import (
 )
 from trait_probe.evidence.studies.parts import (
     NullRank,
-    effective_clusters,
     holm_ranks,
     null_check,
     open_lock,

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trait_probe.errors import BadInputError, MismatchError
-from trait_probe.evidence._arrays import require_same_length
+from trait_probe.evidence._arrays import effective_clusters, require_same_length
 from trait_probe.evidence.power import MIN_CLUSTERS
 from trait_probe.evidence.splits import Split
 
@@ -126,16 +126,16 @@ def _reading(
     unseen = report[~seen]
     clusters = places.clusters(place, unseen) if len(unseen) else ()
     distinct = places.distinct(place, np.flatnonzero(here))
-    reason = _degenerate(distinct, places.distinct(place, selection), len(set(clusters)))
+    reason = _degenerate(distinct, places.distinct(place, selection), effective_clusters(clusters))
     return Reading(place, selection, unseen, clusters, distinct, int(seen.sum()), reason)
 
 
-def _degenerate(distinct: int, selection_texts: int, report_clusters: int) -> str | None:
+def _degenerate(distinct: int, selection_texts: int, report_clusters: float) -> str | None:
     if distinct <= 1:
         return "every carrier has the same text up to here: constants, AUROC 0 or 1 for any control"
     if selection_texts < MIN_CLUSTERS or report_clusters < MIN_CLUSTERS:
         return (
             f"too few different texts up to here ({selection_texts} to choose on, "
-            f"{report_clusters} unseen ones to report; {MIN_CLUSTERS} needed)"
+            f"{report_clusters:.3g} unseen ones to report; {MIN_CLUSTERS} needed)"
         )
     return None
