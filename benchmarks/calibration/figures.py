@@ -73,7 +73,7 @@ def power_figure(rows: list[dict[str, Any]]) -> go.Figure:
         subplot_titles=[_title(rows, kind) for kind in kinds],
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        vertical_spacing=0.13,
+        vertical_spacing=0.19,
     )
     for number, kind in enumerate(kinds):
         sizes = sorted({row["n"] for row in rows if row["kind"] == kind})
@@ -95,7 +95,9 @@ def power_figure(rows: list[dict[str, Any]]) -> go.Figure:
             )
     figure.update_xaxes(title_text="planted d, SD", range=[0, 2.05])
     figure.update_yaxes(range=[0, 1.03])
-    figure.update_layout(**LAYOUT, title="Planted effects: share supported", width=1180, height=900)
+    figure.update_layout(
+        **LAYOUT, title="Planted effects: share supported", width=1180, height=1000
+    )
     return figure
 
 
