@@ -122,7 +122,8 @@ def beyond_text_claims(study: BeyondText, wording: Wording, *, alpha: float = 0.
             for trait in study.traits
         ]
     probe = _probe(study)
-    read = [_read(study, trait, place, text) for trait, place in places.items()]
+    null = None if study.random is None else distinct(study.random)
+    read = [_read(study, null, trait, place, text) for trait, place in places.items()]
     random_p = holm_ranks([item.random for item in read])
     return [
         _claim(study, wording, item, _words_gains(study, item, text, probe), p, alpha)
@@ -189,13 +190,15 @@ class _Read:
     random: NullRank | Unscored
 
 
-def _read(study: BeyondText, trait: str, place: int, text: SplitScores) -> _Read:
+def _read(
+    study: BeyondText, null: NullScores | None, trait: str, place: int, text: SplitScores
+) -> _Read:
     rows = study.rows
     projection = given_scores(study.traits[trait][:, place], rows.groups, rows.split)
     both = _stack(rows, {"text": text, "projection": projection})
     effect = AurocPair(rows).advantage(both.report, text.report)
     assert both.strength is not None
-    rank = _random_rank(study, text, effect, both.strength)
+    rank = _random_rank(rows, null, text, effect, both.strength)
     return _Read(trait, place, text, projection, both, effect, rank)
 
 
@@ -332,13 +335,16 @@ def _passed(name: str, observed: str) -> Check:
 
 
 def _random_rank(
-    study: BeyondText, text: SplitScores, effect: Estimate, strength: float
+    rows: LabelledRows,
+    null: NullScores | None,
+    text: SplitScores,
+    effect: Estimate,
+    strength: float,
 ) -> NullRank | Unscored:
     """Where the gain lies among what random directions add in the projection's stead."""
-    if study.random is None:
+    if null is None:
         return Unscored("no random directions were handed in")
-    rows, pair = study.rows, AurocPair(study.rows)
-    null = distinct(study.random)
+    pair = AurocPair(rows)
     places = best_place(null, rows)
     base = auroc(*pair.sides(text.report))
     gains = []

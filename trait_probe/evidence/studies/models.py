@@ -157,14 +157,7 @@ def require_apart(directions: Mapping[str, Float[np.ndarray, "place d_model"]]) 
     Raises:
         BadInputError: a pair whose |cosine| is above 0.95 at every place.
     """
-    for one, other in itertools.combinations(directions, 2):
-        cosines = np.abs((directions[one] * directions[other]).sum(axis=1))
-        if cosines.min() > COPY:
-            raise BadInputError(
-                "Unrelated traits must not be copies of each other.",
-                got=f"{one!r} and {other!r}, cosine {float(cosines.min()):.2f} or more everywhere",
-                fix="Leave one of them out.",
-            )
+    _refuse_copies(directions, COPY, "cosine")
 
 
 def require_no_copies(unrelated: Mapping[str, ModelScores]) -> None:
@@ -173,21 +166,29 @@ def require_no_copies(unrelated: Mapping[str, ModelScores]) -> None:
     Raises:
         BadInputError: a pair whose |correlation| over prompts is above 0.999 at every place.
     """
-    columns = {name: _standard(models.base) for name, models in unrelated.items()}
-    for one, other in itertools.combinations(columns, 2):
-        alike = np.abs((columns[one] * columns[other]).mean(axis=0))
-        if alike.min() > SAME_SCORES:
+    columns = {name: _unit_columns(models.base) for name, models in unrelated.items()}
+    _refuse_copies(columns, SAME_SCORES, "correlation")
+
+
+def _refuse_copies(
+    units: Mapping[str, Float[np.ndarray, "place _"]], limit: float, measure: str
+) -> None:
+    """Raise for a pair of unit vectors whose |inner product| is above `limit` at every place."""
+    for one, other in itertools.combinations(units, 2):
+        alike = float(np.abs((units[one] * units[other]).sum(axis=1)).min())
+        if alike > limit:
             raise BadInputError(
                 "Unrelated traits must not be copies of each other.",
-                got=f"{one!r} and {other!r} score prompts alike at every place",
+                got=f"{one!r} and {other!r}, {measure} {alike:.2f} or more everywhere",
                 fix="Leave one of them out.",
             )
 
 
-def _standard(scores: Grid) -> Grid:
-    rows = scores.astype(np.float64)
-    sd = rows.std(axis=0)
-    return np.asarray((rows - rows.mean(axis=0)) / np.where(sd > 0.0, sd, np.inf))
+def _unit_columns(scores: Float[np.ndarray, "row place"]) -> Float[np.ndarray, "place row"]:
+    """Centred columns of length 1; a constant one is all zeros and like no other."""
+    centred = (scores.astype(np.float64) - scores.mean(axis=0, dtype=np.float64)).T
+    size = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.where(size > 0.0, size, np.inf))
 
 
 def require_unit(
