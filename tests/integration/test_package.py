@@ -28,6 +28,7 @@ RANKS = {
     "hooks": 4,
     "models": 5,
     "forward": 6,
+    "vectors.bank": 7,
     "vectors.extract": 7,
     "vectors.contrast_sets": 7,
     "vectors.steering": 7,

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from trait_probe.evidence.claims import claims_json
 from trait_probe.experiments._backdoor import page, steps
 from trait_probe.experiments._backdoor.conditions import lay_out
 from trait_probe.experiments._backdoor.config import NAME, Config
 from trait_probe.experiments._backdoor.results import Found, results_json
 from trait_probe.experiments._backdoor.study import Study, find
-from trait_probe.experiments._handed_in import handed_in, require_named
+from trait_probe.experiments._handed_in import handed_in
+from trait_probe.experiments._run import console_or_stdout, load_named, write_run
 from trait_probe.hooks.sae import load_sae
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify, weights_hash
-from trait_probe.models import load_model
 from trait_probe.prompts.prompt import PromptSet
-from trait_probe.report.page import write_page
-from trait_probe.report.save import find_chrome, save_figures
 from trait_probe.runs.rundir import Run, open_run
-
-PLAIN_WIDTH = 118  # characters
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,16 @@ def run(
         study = _prepare(config, _load_pair(config, model, clean), prompts)
         _record(opened, study)
         found = find(opened, study)
-        results = _write(opened, found, settings)
-        page.print_found(found, console or _console())
+        results = results_json(found)
+        write_run(
+            opened,
+            results=results,
+            claims=found.claims,
+            figures=page.make_figures(found),
+            make_page=partial(page.make_page, found),
+            settings=settings,
+        )
+        page.print_found(found, console_or_stdout(console))
         return Result(found, results, opened.folder)
 
 
@@ -99,11 +102,6 @@ def _record(opened: Run, study: Study) -> None:
     study.vectors.save(opened.path("vectors.safetensors"))
 
 
-def _console() -> Console:
-    """Standard output; as wide as the tables need where it is no terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-
-
 def _named(
     config: Config,
     model: HookedModel | None,
@@ -126,28 +124,7 @@ def _named(
 def _load_pair(config: Config, model: HookedModel | None, clean: HookedModel | None) -> steps.Pair:
     """The configuration's models, unless they were handed in."""
     if model is None:
-        model = _load("suspect", str(config.suspect), config.dtype)
+        model = load_named("suspect", str(config.suspect), config.dtype)
     if clean is None and config.clean is not None:
-        clean = _load("clean", config.clean, config.dtype)
+        clean = load_named("clean", config.clean, config.dtype)
     return steps.Pair(model, clean)
-
-
-def _load(field: str, name: str, dtype: str) -> HookedModel:
-    require_named(field, name, f"Name a model (--{field}), or hand it in again.")
-    model: HookedModel = load_model(name, dtype=dtype)
-    return model
-
-
-def _write(opened: Run, found: Found, settings: Mapping[str, object]) -> dict[str, object]:
-    results = results_json(found)
-    opened.write_json("results.json", results)
-    opened.write_json("claims.json", claims_json(found.claims))
-    drawn = page.make_figures(found)
-    chrome = find_chrome()
-    save_figures(drawn, opened.path("figures/index").parent, chrome)
-    if chrome is None:
-        print("No Chrome or Chromium found: figures as HTML only.", file=sys.stderr)
-    details = {**settings, "folder": str(opened.folder)}
-    write_page(opened.path("report.html"), page.make_page(found, drawn, details))
-    opened.finish()
-    return results
