@@ -11,9 +11,9 @@ import pyarrow as pa
 from jaxtyping import Bool
 
 from trait_probe.basis import Site
-from trait_probe.errors import BadInputError
 from trait_probe.evidence.shortcuts import ShortcutAudit, audit_shortcuts
 from trait_probe.evidence.triggers.design import Reading
+from trait_probe.experiments import _fitting
 from trait_probe.experiments._backdoor.conditions import Conditions, answers_by_condition
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.overlap import require_unseen
@@ -28,13 +28,7 @@ from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.organisms.requests import arithmetic_carriers
 from trait_probe.prompts.prompt import Message, Prompt, PromptSet
 from trait_probe.runs.rundir import Run
-from trait_probe.vectors.contrast_sets import contrast_set
-from trait_probe.vectors.extract import (
-    POSITION_OF_PROMPTS,
-    ContrastActivations,
-    contrast_activations,
-    fit_vectors,
-)
+from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
 
 EMBEDDING = Site(0, "resid_pre")
@@ -129,28 +123,9 @@ def fit_traits(
         BadInputError: a carrier is also a text that a vector would be fitted on, or two traits
             have one name.
     """
-    activations = {}
-    contrasts = [(name, contrast_set(name, model)) for name in traits]
-    for _, contrast in contrasts:
+    for contrast in _fitting.contrasts(model, traits).values():
         require_unseen(contrast, carriers)
-    for name, contrast in contrasts:
-        # Carriers are read before any answer, so vectors are fitted there too: position and state
-        # match. Completions share their opening and differ only in the words that follow it.
-        position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
-        found = contrast_activations(model, contrast, layers=layers, position=position)
-        if found.trait in activations:
-            raise BadInputError(
-                "Two of the traits have the same name, and only one could be told from the other.",
-                got=name,
-                fix=f"Leave one out, or rename 'trait: {found.trait}' in your own file.",
-            )
-        activations[found.trait] = found
-    vectors = [
-        vector
-        for found in activations.values()
-        for vector in fit_vectors(found, method=method, seed=seed)
-    ]
-    return VectorSet(vectors), activations
+    return _fitting.fit_traits(model, traits, layers=layers, method=method, seed=seed)
 
 
 def project_places(

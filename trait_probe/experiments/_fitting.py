@@ -1,0 +1,61 @@
+"""Trait vectors as experiments fit them: where prompts are read before any answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trait_probe.errors import BadInputError
+from trait_probe.identity import HookedModel
+from trait_probe.prompts.contrast import ContrastSet
+from trait_probe.vectors.contrast_sets import contrast_set
+from trait_probe.vectors.extract import (
+    POSITION_OF_PROMPTS,
+    ContrastActivations,
+    contrast_activations,
+    fit_vectors,
+)
+from trait_probe.vectors.vector import VectorSet
+
+
+def fit_traits(
+    model: HookedModel,
+    traits: Sequence[str],
+    *,
+    layers: str = "all",
+    method: str = "mean_difference",
+    seed: int = 0,
+) -> tuple[VectorSet, dict[str, ContrastActivations]]:
+    """Vectors of every trait and layer, and the contrast activations they were fitted on.
+
+    Prompts are read before any answer, so vectors are fitted there too: position and state match.
+    Completions share their opening and differ only in the words that follow it.
+
+    Raises:
+        BadInputError: no such trait, or two traits have one name.
+    """
+    activations: dict[str, ContrastActivations] = {}
+    for name, contrast in contrasts(model, traits).items():
+        position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
+        found = contrast_activations(model, contrast, layers=layers, position=position)
+        if found.trait in activations:
+            raise BadInputError(
+                "Two of the traits have the same name, and only one could be told from the other.",
+                got=name,
+                fix=f"Leave one out, or rename 'trait: {found.trait}' in your own file.",
+            )
+        activations[found.trait] = found
+    vectors = [
+        vector
+        for found in activations.values()
+        for vector in fit_vectors(found, method=method, seed=seed)
+    ]
+    return VectorSet(vectors), activations
+
+
+def contrasts(model: HookedModel, traits: Sequence[str]) -> dict[str, ContrastSet]:
+    """Each named trait's texts in the model's language and form, before anything is read.
+
+    Raises:
+        BadInputError: no such trait, or a malformed file.
+    """
+    return {name: contrast_set(name, model) for name in traits}
