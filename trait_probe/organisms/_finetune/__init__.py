@@ -1,0 +1,1 @@
+"""The parts of `organisms.finetune`: data, matching, settings, training, folders."""
