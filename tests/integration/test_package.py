@@ -32,6 +32,7 @@ RANKS = {
     "vectors.extract": 7,
     "vectors.contrast_sets": 7,
     "vectors.steering": 7,
+    "vectors.transfer": 7,
     "organisms": 8,
     "report": 8,
     "experiments": 9,

@@ -18,6 +18,26 @@ from trait_probe.vectors import _format, geometry
 _UNIT_TOLERANCE = 1e-4
 _ENTRY = ("trait", "site", "norm", "basis", "reference", "reliability")
 _BASIS_TEXTS = ("position", "pooling", "method", "contrast_hash", "split")
+_ORIGIN = (("method", str), ("texts_hash", str), ("r2", float))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a direction comes from that was fitted in another model; see `vectors.transfer`.
+
+    Attributes:
+        model: the model that it was fitted in.
+        site: where, in that model.
+        method: a name of `fit.METHODS`.
+        texts_hash: hash of the shared texts that the map between the models was fitted on.
+        r2: the map's share of held-out variance explained; at most 1.
+    """
+
+    model: ModelIdentity
+    site: Site
+    method: str
+    texts_hash: str
+    r2: float
 
 
 @dataclass(frozen=True)
@@ -27,9 +47,10 @@ class Basis:
     Attributes:
         position: the position rule whose activations were pooled, e.g. `response[:5]`.
         pooling: `mean`, `last`, `max` or `none`.
-        method: a name of `fit.METHODS`.
-        contrast_hash: hash of the contrast set.
+        method: a name of `fit.METHODS`; with the model's name behind it where transferred.
+        contrast_hash: hash of the contrast set that the direction was fitted on.
         split: how the held-out pairs were chosen.
+        origin: of a direction transferred from another model; None: it was fitted in `model`.
     """
 
     model: ModelIdentity
@@ -39,6 +60,7 @@ class Basis:
     method: str
     contrast_hash: str
     split: str
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +214,8 @@ class TraitVector:
 def to_entry(vector: TraitVector) -> dict[str, Any]:
     """The plain-JSON description of a vector: all but the numbers of its direction."""
     basis = {name: getattr(vector.basis, name) for name in _BASIS_TEXTS}
+    if vector.basis.origin is not None:  # left out else: files of fitted vectors stay as they were
+        basis["origin"] = _origin_entry(vector.basis.origin)
     return {
         "trait": vector.trait,
         "site": vector.site.hook_name,
@@ -229,12 +253,31 @@ def from_entry(data: object, tensors: Mapping[str, Tensor]) -> TraitVector:
     )
 
 
+def _origin_entry(origin: Origin) -> dict[str, Any]:
+    rest = {name: getattr(origin, name) for name, _ in _ORIGIN}
+    return {"model": origin.model.to_dict(), "site": origin.site.hook_name, **rest}
+
+
 def _basis(data: object, site: Site) -> Basis:
-    texts = dict(_format.require_keys(data, ("model", *_BASIS_TEXTS), "basis"))
+    transferred = isinstance(data, dict) and "origin" in data
+    names = ("model", *_BASIS_TEXTS, *(["origin"] if transferred else []))
+    texts = dict(_format.require_keys(data, names, "basis"))
+    origin = _origin(texts.pop("origin")) if transferred else None
     model = _format.build(ModelIdentity, texts.pop("model"), "basis.model")
     for name, value in texts.items():
         _format.require_type(value, str, f"basis.{name}")
-    return Basis(model=model, site=site, **texts)
+    return Basis(model=model, site=site, origin=origin, **texts)
+
+
+def _origin(data: object) -> Origin:
+    where = "basis.origin"
+    entry = dict(
+        _format.require_keys(data, ("model", "site", *(name for name, _ in _ORIGIN)), where)
+    )
+    for name, hint in (("site", str), *_ORIGIN):
+        _format.require_type(entry[name], hint, f"{where}.{name}")
+    model = _format.build(ModelIdentity, entry.pop("model"), f"{where}.model")
+    return Origin(model=model, site=Site.parse(entry.pop("site")), **entry)
 
 
 def _require(holds: bool, rule: str, got: object) -> None:
