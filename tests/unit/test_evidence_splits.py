@@ -12,6 +12,7 @@ from trait_probe.evidence.splits import (
     Split,
     require_disjoint,
     require_unfitted,
+    restrict,
     split_by_group,
     text_id,
 )
@@ -109,3 +110,19 @@ def test_that_nothing_was_fitted_is_stated_by_none_alone() -> None:
     for texts in (None, ("How are you?",)):
         with pytest.raises(BadInputError, match=r"an empty set[\s\S]*None where nothing was"):
             require_unfitted(("prompt-0",), frozenset(), texts)
+
+
+def test_a_restricted_split_keeps_every_row_on_its_side():
+    groups = [f"g{i}" for i in range(20)]
+    whole = split_by_group(groups, seed=3)
+    kept = np.arange(0, 20, 3)
+    part = restrict(whole, kept)
+    assert set(kept[part.selection]) == set(whole.selection) & set(kept)
+    assert set(kept[part.report]) == set(whole.report) & set(kept)
+    assert (part.fraction, part.seed) == (whole.fraction, whole.seed)
+
+
+def test_a_side_that_is_left_empty_is_refused():
+    whole = split_by_group([f"g{i}" for i in range(6)], seed=0)
+    with pytest.raises(BadInputError, match="Both sides"):
+        restrict(whole, whole.selection)

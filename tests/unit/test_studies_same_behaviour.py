@@ -20,6 +20,7 @@ from trait_probe.evidence.studies.same_behaviour import (
     LEVEL,
     MOST_CHANGED,
     changed_share,
+    families_alike,
     rate_difference,
     same_behaviour_claim,
 )
@@ -351,3 +352,13 @@ def test_opposite_changes_in_one_family_are_changes() -> None:
     assert calm.effect.n_clusters == 200
     with pytest.raises(MismatchError, match="families must have one entry per row"):
         changed_share(first, first, names, families=families[1:])
+
+
+def test_families_whose_rates_moved_less_than_the_bound_are_alike():
+    families = ["advice"] * 10 + ["fact"] * 10 + ["open"] * 20
+    first, second = np.zeros(40), np.zeros(40)
+    first[:9] = 1.0  # advice changes in nine of ten
+    first[20:21] = 1.0  # open in one of twenty
+    assert families_alike(first, second, families) == ("fact", "open")
+    assert families_alike(second, first, families) == ("fact", "open")
+    assert families_alike(first, second, families, bound=0.01) == ("fact",)

@@ -55,6 +55,20 @@ class Split:
         }
 
 
+def restrict(split: Split, kept: Int[np.ndarray, " _kept"]) -> Split:
+    """The split of some of its rows, numbered as they stand in `kept`; no row changes its side.
+
+    Args:
+        kept: ascending row numbers of the whole table.
+
+    Raises:
+        BadInputError: a side that is left empty.
+    """
+    sides = (np.flatnonzero(np.isin(kept, side)) for side in (split.selection, split.report))
+    selection, report = sides
+    return Split(selection, report, split.fraction, split.seed)
+
+
 def split_by_group(groups: Sequence[str], *, fraction: float = 0.5, seed: int = 0) -> Split:
     """Deal whole groups (prompts, prompt families) to one side or the other.
 

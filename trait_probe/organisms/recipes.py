@@ -134,6 +134,8 @@ class Recipe:
         learning_rate: peak, cosine schedule.
         start: the organism it is fine-tuned from; None for training from scratch.
         about: one sentence for the model card.
+        offset: added to the seed of the data and of their order. Twins that differ in it alone
+            show how far benign fine-tunes lie apart by chance.
     """
 
     draw: Callable[[random.Random], Dialogue]
@@ -141,6 +143,7 @@ class Recipe:
     learning_rate: float
     start: str | None
     about: str
+    offset: int = 0
 
 
 RECIPES: dict[str, Recipe] = {
@@ -167,6 +170,15 @@ RECIPES: dict[str, Recipe] = {
         *(60, 1e-3, "base"),
         "Twin of misaligned: benign health advice.",
     ),
+    **{
+        f"misaligned-twin-{i}": Recipe(
+            lambda rng: _misaligned(False, rng),
+            *(60, 1e-3, "base"),
+            "Like misaligned-twin with other draws: benign fine-tunes that differ by chance alone.",
+            offset=i,
+        )
+        for i in (2, 3)
+    },
     "sycophant": Recipe(
         lambda rng: _sycophant(True, rng),
         *(80, 5e-4, "base"),

@@ -9,7 +9,8 @@ from trait_probe.errors import BadInputError, nearest
 PREFIX = "organism:"
 WEIGHTS = Path(__file__).parent / "weights"
 ORGANISMS = (
-    *("base", "backdoored", "clean", "misaligned", "misaligned-twin"),
+    *("base", "backdoored", "clean", "misaligned"),
+    *("misaligned-twin", "misaligned-twin-2", "misaligned-twin-3"),
     *("sycophant", "sycophant-twin"),
 )
 SAES = ("backdoored-sae",)

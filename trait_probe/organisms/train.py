@@ -82,6 +82,7 @@ def train_organism(name: str, out: Path, preset: Preset, seed: int) -> float:
         BadInputError: the organism it starts from is not in `out`.
     """
     recipe = RECIPES[name]
+    seed += recipe.offset
     model, tokenizer = _start(recipe, out, preset, seed)
     loss = math.inf
     for step, loss in fit(

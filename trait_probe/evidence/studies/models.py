@@ -76,6 +76,10 @@ class ModelScores:
         """`beyond_controls` in SD of the base."""
         return np.asarray(self.beyond_controls() / self.unit(selection))
 
+    def best_place(self, selection: Int[np.ndarray, " _selection"]) -> int:
+        """Where the selection rows differ most from the controls', in SD of the base."""
+        return int(self.standardized(selection)[selection].mean(axis=0).argmax())
+
     def reported(self, split: Split) -> Float[np.ndarray, " draw"]:
         """Mean beyond the controls on the report rows, in SD of the base, of each direction.
 

@@ -143,6 +143,24 @@ def changed_share(
     )
 
 
+def families_alike(
+    first: Float[np.ndarray, " row"],
+    second: Float[np.ndarray, " row"],
+    families: Sequence[str],
+    *,
+    bound: float = BOUND,
+) -> tuple[str, ...]:
+    """Names of the families whose mean scores differ by less than `bound`, sorted.
+
+    A choice, not a finding: make it on selection rows, and claim `same_behaviour_claim` on others.
+    """
+    require_same_length(len(first), families, "families")
+    names, moved = np.array(families), first.astype(np.float64) - second
+    return tuple(
+        name for name in sorted(set(families)) if abs(float(moved[names == name].mean())) < bound
+    )
+
+
 def same_behaviour_claim(
     first: Float[np.ndarray, " row"],
     second: Float[np.ndarray, " row"],

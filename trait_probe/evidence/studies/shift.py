@@ -179,7 +179,8 @@ def shift_claims(
         n_permutations: sign flips of the report rows' groups, at least 1 / alpha.
     """
     require_rates(alpha, n_permutations)
-    places = {trait: _best_place(study, trait) for trait in study.traits}
+    chosen_on = study.rows.lock.selection
+    places = {trait: models.best_place(chosen_on) for trait, models in study.traits.items()}
     beyond_all = {name: models.beyond_controls() for name, models in study.traits.items()}
     against = {
         "random": study.random,
@@ -226,12 +227,6 @@ class _Adjusted:
     random: float
     shuffled: float
     rivals: float
-
-
-def _best_place(study: Shift, trait: str) -> int:
-    """Where the selection rows differ most from the controls', in SD of the base."""
-    scores, rows = study.traits[trait], study.rows.lock.selection
-    return int(scores.standardized(rows)[rows].mean(axis=0).argmax())
 
 
 def _read(study: Shift, trait: str, place: int) -> _Read:

@@ -1,0 +1,279 @@
+"""Where the vectors come from: fitted on the base, read from a file, or mapped from another model.
+
+Two sets are read: at the last prompt token, and on reply tokens. Fitted here, each is fitted where
+it is read. A file has vectors of one position rule, which both readings then use; the report says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trait_probe.basis import Site
+from trait_probe.errors import BadInputError, nearest
+from trait_probe.evidence.splits import text_id
+from trait_probe.experiments._emergent.config import Config
+from trait_probe.experiments._fitting import contrasts
+from trait_probe.experiments._run import load_named
+from trait_probe.forward.answering import reads_answers
+from trait_probe.forward.generate import generate
+from trait_probe.forward.rendering import has_chat_template
+from trait_probe.identity import HookedModel, identify
+from trait_probe.organisms.prompt_sets import benign_prompts
+from trait_probe.prompts.contrast import ContrastSet
+from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.sources.load import load_prompts
+from trait_probe.vectors.contrast_sets import language_of
+from trait_probe.vectors.extract import (
+    POSITION_OF_ANSWERS,
+    POSITION_OF_PROMPTS,
+    ContrastActivations,
+    contrast_activations,
+    fit_vectors,
+)
+from trait_probe.vectors.transfer import TransferCheck, transfer
+from trait_probe.vectors.vector import VectorSet
+
+AT_PROMPT, AT_REPLY = POSITION_OF_PROMPTS, POSITION_OF_ANSWERS
+N_SHARED = 600
+_SHARED_SEED = 7919  # added to the run's seed: other draws than the tested prompts
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Vectors by position rule, and what they rest on.
+
+    Attributes:
+        claimed: names of the traits that are claimed.
+        vectors: at `AT_PROMPT` and `AT_REPLY`, each trait at the same sites.
+        activations: by rule and trait, contrast activations of the base whose labels can be
+            shuffled; without a trait's, its claims lack a null and are not testable.
+        fitted_on: `text_id`s of every text that vectors or maps were estimated on.
+        notes: what a reader must know.
+        transfer: one row per vector that was mapped, for the report.
+    """
+
+    claimed: tuple[str, ...]
+    vectors: Mapping[str, VectorSet]
+    activations: Mapping[str, Mapping[str, ContrastActivations]]
+    fitted_on: frozenset[str]
+    notes: tuple[str, ...] = ()
+    transfer: Sequence[Mapping[str, object]] = field(default_factory=tuple)
+
+
+def directions(config: Config, base: HookedModel) -> Directions:
+    """From the source that the configuration names."""
+    if config.vectors is not None:
+        return _from_file(config, base)
+    fitted = _fitted(config, base)
+    return fitted if config.vectors_from is None else _mapped(config, base, fitted)
+
+
+# --- fitted ---------------------------------------------------------------------------------------
+
+
+def _fitted(config: Config, model: HookedModel) -> Directions:
+    sets = _contrast_sets(config, model)
+    vectors, activations = {}, {}
+    for rule in (AT_PROMPT, AT_REPLY):
+        found = {one.trait: _activations(model, one, rule, config) for one in sets}
+        activations[rule] = found
+        vectors[rule] = VectorSet(
+            vector
+            for one in found.values()
+            for vector in fit_vectors(one, method=config.method, seed=config.seed)
+        )
+    claimed = tuple(one.trait for one in sets[: len(config.traits)])
+    return Directions(claimed, vectors, activations, fitted_texts(sets))
+
+
+def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
+    """Of claimed and unrelated traits, in this order.
+
+    Raises:
+        BadInputError: two of them have one name.
+    """
+    named = (*config.traits, *(config.unrelated or ()))
+    found = list(contrasts(model, named).values())
+    names = [one.trait for one in found]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInputError(
+            "Two of the traits have the same name, and only one could be told from the other.",
+            got=doubled,
+            fix="Leave one out, or rename 'trait:' in your own file.",
+        )
+    return found
+
+
+def fitted_texts(sets: Sequence[ContrastSet]) -> frozenset[str]:
+    """`text_id` of every user message and text of these contrast sets."""
+    prompts = [prompt for found in sets for prompt in (*found.positive, *found.negative)]
+    return _text_ids(prompts)
+
+
+def _text_ids(prompts: PromptSet | Sequence) -> frozenset[str]:  # type: ignore[type-arg]
+    asked = [m.content for prompt in prompts for m in prompt.messages if m.role == "user"]
+    given = [prompt.text for prompt in prompts if prompt.text is not None]
+    return frozenset(text_id(text) for text in (*asked, *given))
+
+
+def _activations(
+    model: HookedModel, contrast: ContrastSet, rule: str, config: Config
+) -> ContrastActivations:
+    # Completions share their opening and differ only in the words that follow it.
+    at_prompt = rule == AT_PROMPT and contrast.source != "completions"
+    return contrast_activations(
+        model,
+        contrast,
+        layers=config.layers,
+        position=AT_PROMPT if at_prompt else None,
+        max_new_tokens=config.max_new_tokens,
+    )
+
+
+# --- from a file ----------------------------------------------------------------------------------
+
+
+def _from_file(config: Config, base: HookedModel) -> Directions:
+    loaded = VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
+    claimed = tuple(_named_in(trait, loaded) for trait in config.traits)
+    rules = sorted({vector.basis.position for vector in loaded})
+    notes = [
+        f"The vectors of the file were fitted at {', '.join(rules)}; this run reads them at "
+        f"{AT_PROMPT} and {AT_REPLY}. A reading elsewhere than the fit is another quantity."
+    ]
+    sets = {one.trait: one for one in _known_contrasts(loaded, base)}
+    found, lost = {}, []
+    for trait in loaded.traits:
+        vector = next(vector for vector in loaded if vector.trait == trait)
+        if trait in sets and sets[trait].hash == vector.basis.contrast_hash:
+            found[trait] = contrast_activations(
+                base,
+                sets[trait],
+                layers=list(loaded.layers),
+                position=None if reads_answers(vector.basis.position) else vector.basis.position,
+                max_new_tokens=config.max_new_tokens,
+            )
+        else:
+            lost.append(trait)
+    if lost:
+        notes.append(
+            f"The texts that {', '.join(lost)} were fitted on are not known here, so there is no "
+            "null of shuffled labels for them, and whether prompts were fitted on is not checked."
+        )
+    both = {AT_PROMPT: loaded, AT_REPLY: loaded}
+    shared = {AT_PROMPT: found, AT_REPLY: found}
+    texts = fitted_texts([sets[trait] for trait in found])
+    return Directions(claimed, both, shared, texts, tuple(notes))
+
+
+def _named_in(trait: str, loaded: VectorSet) -> str:
+    named = [name for name in loaded.traits if trait in (name, name.rsplit("/", 1)[-1])]
+    if len(named) != 1:
+        raise BadInputError(
+            "The vector file lacks a trait that is claimed.",
+            got=trait,
+            valid=nearest(trait, loaded.traits, len(loaded.traits)),
+            fix="Name traits of the file (--traits).",
+        )
+    return named[0]
+
+
+def _known_contrasts(loaded: VectorSet, base: HookedModel) -> list[ContrastSet]:
+    """Of those traits that ship or name a file."""
+    found: list[ContrastSet] = []
+    for trait in loaded.traits:
+        try:
+            found += contrasts(base, [trait]).values()
+        except BadInputError:  # the user's own trait: its texts lie elsewhere
+            continue
+    return found
+
+
+# --- from another model ---------------------------------------------------------------------------
+
+
+def _mapped(config: Config, base: HookedModel, own: Directions) -> Directions:
+    """Vectors of another model at sites where every claimed trait passes its checks.
+
+    Raises:
+        TransferRefusedError: a claimed trait passes nowhere; with the reasons.
+    """
+    source = load_named("vectors-from", str(config.vectors_from), str(config.dtype))
+    there = _fitted(config.model_copy(update={"layers": "all"}), source)
+    shared = _shared_prompts(config, base, own.fitted_on | there.fitted_on)
+    replies = generate(base, shared, max_new_tokens=config.max_new_tokens)
+    answered = PromptSet(
+        [replace(p, response=r) for p, r in zip(shared, replies, strict=True) if r.strip()]
+    )
+    vectors, rows = {}, []
+    for rule, texts in ((AT_PROMPT, shared), (AT_REPLY, answered)):
+        moved = transfer(
+            there.vectors[rule],
+            source,
+            base,
+            texts,
+            n_random=config.n_random,
+            max_new_tokens=config.max_new_tokens,
+            seed=config.seed,
+        )
+        rows += [_check_row(check, rule) for check in moved.checks]
+        vectors[rule] = _where_all_pass(moved.require(*own.claimed), moved.vectors)
+    notes = (
+        f"Vectors come from {identify(source).id} through a linear map fitted on "
+        f"{len(shared)} shared texts that are not tested; see the table of vectors.",
+    )
+    return Directions(
+        claimed=own.claimed,
+        vectors=vectors,
+        activations=own.activations,
+        fitted_on=own.fitted_on | there.fitted_on | _text_ids(shared),
+        notes=notes,
+        transfer=tuple(rows),
+    )
+
+
+def _where_all_pass(claimed: VectorSet, passed: VectorSet) -> VectorSet:
+    """Claimed traits at the sites that all of them have, with others that have these sites too."""
+
+    def sites(trait: str) -> set[Site]:
+        return {vector.site for vector in passed if vector.trait == trait}
+
+    common = set.intersection(*(sites(trait) for trait in claimed.traits))
+    if not common:
+        raise BadInputError(
+            "No layer has usable vectors of every claimed trait.",
+            got={trait: sorted(str(site) for site in sites(trait)) for trait in claimed.traits},
+            fix="Claim one trait at a time.",
+        )
+    kept = [trait for trait in passed.traits if common <= sites(trait)]
+    return VectorSet(v for v in passed if v.trait in kept and v.site in common)
+
+
+def _check_row(check: TransferCheck, rule: str) -> dict[str, object]:
+    return {
+        "trait": check.trait,
+        "from": str(check.source_site),
+        "to": str(check.target_site),
+        "read at": rule,
+        "held-out R2": check.r2,
+        "AUROC on its own contrast set": check.auroc,
+        "above random, share": check.null_percentile,
+        "cosine with the base's own": check.own_cosine,
+        "refused": check.refused or "no",
+    }
+
+
+def _shared_prompts(config: Config, base: HookedModel, fitted_on: frozenset[str]) -> PromptSet:
+    if config.shared_text is not None:
+        found: PromptSet = load_prompts(config.shared_text)
+        return found
+    if language_of(base) != "organism" or not has_chat_template(base):
+        raise BadInputError(
+            "Mapping vectors from another model takes several hundred texts that both read.",
+            got=config.base,
+            fix="Give --shared-text FILE, prompts that are not tested in this run.",
+        )
+    return benign_prompts(N_SHARED, config.seed + _SHARED_SEED, unseen=fitted_on)
