@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
 from trait_probe.errors import BadInputError, nearest
@@ -141,7 +141,12 @@ def sign_flip(
 
 
 def relabelings(
-    labels: Bool[np.ndarray, " row"], clusters: Sequence[str], *, n: int, seed: int
+    labels: Bool[np.ndarray, " row"],
+    clusters: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    blocks: Sequence[str] | None = None,
 ) -> Bool[np.ndarray, "draw row"]:
     """`n` random relabelings that are as likely as the labels if labels mean nothing.
 
@@ -151,9 +156,13 @@ def relabelings(
     wholes, their sizes included, and the rows within a mixed cluster too. The labels themselves
     may come up by chance.
 
+    Args:
+        blocks: rows of one block (the phrasings of one request) are no more independent than one
+            row: inside a mixed cluster they keep one label between them. None: each row is its own.
+
     Raises:
-        BadInputError: all labels are equal, so that only the identity exists.
-        MismatchError: `clusters` has not one entry per row.
+        BadInputError: all labels are equal, so that only the identity exists, or a block has both.
+        MismatchError: `clusters` or `blocks` has not one entry per row.
     """
     require_count(n, 1, "n")
     require_same_length(len(labels), clusters, "clusters")
@@ -167,8 +176,8 @@ def relabelings(
     sizes = np.bincount(codes, minlength=n_clusters)
     positives = np.bincount(codes, weights=labels, minlength=n_clusters)
     mixed = (positives > 0) & (positives < sizes)
-    # What is exchanged: rows of mixed clusters (in their cluster), else clusters (in one pool).
-    unit_names = np.where(mixed[codes], n_clusters + np.arange(len(labels)), codes)
+    # What is exchanged: blocks of mixed clusters (in their cluster), else clusters (in one pool).
+    unit_names = np.where(mixed[codes], n_clusters + _block_codes(labels, codes, blocks), codes)
     _, first, unit = np.unique(unit_names, return_index=True, return_inverse=True)
     pool = np.where(mixed[codes[first]], codes[first], n_clusters)
     keys = np.random.default_rng(seed).random((n, len(first))) + pool
@@ -176,6 +185,29 @@ def relabelings(
     drawn = np.empty((n, len(first)), dtype=np.bool_)
     np.put_along_axis(drawn, np.argsort(keys, axis=1), np.broadcast_to(ordered, keys.shape), axis=1)
     return drawn[:, unit.reshape(-1)]
+
+
+def _block_codes(
+    labels: Bool[np.ndarray, " row"],
+    codes: Int[np.ndarray, " row"],
+    blocks: Sequence[str] | None,
+) -> Int[np.ndarray, " row"]:
+    if blocks is None:
+        return np.arange(len(labels))
+    require_same_length(len(labels), blocks, "blocks")
+    names = [f"{code} {block}" for code, block in zip(codes, blocks, strict=True)]
+    found, n_blocks = cluster_codes(names)
+    sizes = np.bincount(found, minlength=n_blocks)
+    positives = np.bincount(found, weights=labels, minlength=n_blocks)
+    if ((positives > 0) & (positives < sizes)).any():
+        raise BadInputError(
+            "Rows of one block have one label.",
+            got=sorted({blocks[int(i)] for i in np.flatnonzero((positives[found] > 0) & ~labels)})[
+                :5
+            ],
+            fix="Name the blocks by request and label.",
+        )
+    return found
 
 
 def permutation(
@@ -187,6 +219,7 @@ def permutation(
     n: int,
     seed: int,
     alternative: Alternative = "greater",
+    blocks: Sequence[str] | None = None,
 ) -> Significance:
     """Test that labels say nothing about scores, by `relabelings`; p = (1 + reached) / (1 + n).
 
@@ -198,7 +231,9 @@ def permutation(
     """
     rows = as_finite(scores, "The scores")
     require_paired(len(rows), len(labels), "labels")
-    every = np.concatenate([labels[None, :], relabelings(labels, clusters, n=n, seed=seed)])
+    every = np.concatenate(
+        [labels[None, :], relabelings(labels, clusters, n=n, seed=seed, blocks=blocks)]
+    )
     if statistic == "auroc":
         values = aurocs_of_labels(rows[:, None], every)[:, 0]
         centre = 0.5

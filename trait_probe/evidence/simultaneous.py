@@ -160,6 +160,7 @@ def simultaneous_aurocs(
     seed: int,
     level: float = 0.95,
     alternative: Alternative = "greater",
+    blocks: Sequence[str] | None = None,
 ) -> Simultaneous:
     """AUROCs of all looks: max-AUROC p values, and bands inside [0, 1].
 
@@ -174,6 +175,7 @@ def simultaneous_aurocs(
     Args:
         labels: True for the rows that should score higher.
         alternative: side of the p values; the bands are two-sided always.
+        blocks: rows that keep one label between them, as in `significance.relabelings`.
 
     Raises:
         BadInputError: fewer than two rows or clusters of a label, or scores not finite.
@@ -187,7 +189,7 @@ def simultaneous_aurocs(
     sides = names[labels].tolist(), names[~labels].tolist()
     found = grouping([len(side) for side in sides], sides)
     value = aurocs_of_labels(rows, labels[None, :])[0]
-    null = aurocs_of_labels(rows, relabelings(labels, clusters, n=n, seed=seed))
+    null = aurocs_of_labels(rows, relabelings(labels, clusters, n=n, seed=seed, blocks=blocks))
     p = max_statistic_p(_oriented(value - 0.5, alternative), _oriented(null - 0.5, alternative))
     sums = _component_sums(rows[labels], rows[~labels], value, found)
     low, high = _auroc_bands(value, sums, found, n, seed, level)

@@ -32,6 +32,8 @@ class LabelledRows:
             were estimated on, none of which may be tested; None states that nothing was.
         lengths: tokens per row.
         texts: the words of each row; None where there are none to classify.
+        blocks: per row, the request that it phrases: permuted labels keep the rows of one block
+            together. None: each row is a request of its own.
 
     Raises:
         MismatchError: not one entry per row.
@@ -45,11 +47,14 @@ class LabelledRows:
     fitted_on: frozenset[str] | None
     lengths: Int[np.ndarray, " row"]
     texts: tuple[str, ...] | None = None
+    blocks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         require_same_length(n, self.ids, "ids")
         require_same_length(n, self.groups, "groups")
+        if self.blocks is not None:
+            require_same_length(n, self.blocks, "blocks")
         if len(self.lengths) != n or (self.texts is not None and len(self.texts) != n):
             raise MismatchError(
                 "Labels, lengths and texts have one entry per row.",
@@ -80,6 +85,11 @@ class LabelledRows:
     def report_groups(self) -> tuple[str, ...]:
         """Groups of the report rows."""
         return tuple(self.groups[i] for i in self.split.report)
+
+    @property
+    def report_blocks(self) -> tuple[str, ...] | None:
+        """Blocks of the report rows, where there are any."""
+        return None if self.blocks is None else tuple(self.blocks[i] for i in self.split.report)
 
     def clusters(self) -> tuple[int, int]:
         """Groups of the report rows with a positive row, and with a negative one."""

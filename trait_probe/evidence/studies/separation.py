@@ -161,6 +161,7 @@ def separation_claims(
         study.rows.report_groups,
         n=n_permutations,
         seed=seed,
+        blocks=study.rows.report_blocks,
     )
     random_p = holm_ranks([item.random for item in read])
     shared = _Shared.of(study)
@@ -177,6 +178,7 @@ def _open(study: Separation, places: Mapping[str, int], settings: tuple[float, i
         "foils": study.foils or {},
         "embedding": study.embedding or {},
         "lengths": rows.lengths,
+        "blocks": rows.blocks,
         "texts": rows.texts,
         "settings": settings,
     }
@@ -213,6 +215,7 @@ def _read(
         statistic="auroc",
         n=n_permutations,
         seed=seed,
+        blocks=rows.report_blocks,
     )
     rank: NullRank | Unscored = Unscored("no random directions were handed in")
     if random is not None:
