@@ -1,0 +1,1 @@
+"""Steps of the prefill experiment, in the order of its method section."""
