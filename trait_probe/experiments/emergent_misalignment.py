@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 # The steps, in order, for notebooks; loaded on first use, so that --help needs no torch.
 _STEPS = {
     "Pool": "models",
-    "directions": "directions",
+    "contrast_texts": "directions",
     "load_prompts": "texts",
+    "directions": "directions",
     "make_texts": "texts",
     "make_banks": "readings",
     "read_all": "readings",

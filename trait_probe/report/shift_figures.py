@@ -129,7 +129,7 @@ def layer_profile(curves: Sequence[LayerCurve], subtitle: str) -> go.Figure:
         rows=n_rows,
         cols=columns,
         shared_xaxes=True,
-        shared_yaxes=True,
+        shared_yaxes="all",
         horizontal_spacing=0.04,
         vertical_spacing=0.12,
         subplot_titles=[

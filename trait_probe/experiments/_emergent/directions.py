@@ -63,12 +63,18 @@ class Directions:
     transfer: Sequence[Mapping[str, object]] = field(default_factory=tuple)
 
 
-def directions(config: Config, base: HookedModel) -> Directions:
-    """From the source that the configuration names."""
+def directions(config: Config, base: HookedModel, tested: PromptSet) -> Directions:
+    """From the source that the configuration names.
+
+    Args:
+        tested: prompts that built-in texts of a map must not have.
+    """
     if config.vectors is not None:
         return _from_file(config, base)
-    fitted = _fitted(config, base)
-    return fitted if config.vectors_from is None else _mapped(config, base, fitted)
+    if config.vectors_from is None:
+        return _fitted(config, base)
+    source = load_named("vectors-from", config.vectors_from, str(config.dtype))
+    return _mapped(config, base, source, tested)
 
 
 # --- fitted ---------------------------------------------------------------------------------------
@@ -87,6 +93,15 @@ def _fitted(config: Config, model: HookedModel) -> Directions:
         )
     claimed = tuple(one.trait for one in sets[: len(config.traits)])
     return Directions(claimed, vectors, activations, fitted_texts(sets))
+
+
+def contrast_texts(config: Config, base: HookedModel) -> frozenset[str]:
+    """`text_id`s that tested prompts must not have, before anything is read.
+
+    Raises:
+        BadInputError: no such trait, or two of one name.
+    """
+    return frozenset() if config.vectors is not None else fitted_texts(_contrast_sets(config, base))
 
 
 def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
@@ -195,15 +210,18 @@ def _known_contrasts(loaded: VectorSet, base: HookedModel) -> list[ContrastSet]:
 # --- from another model ---------------------------------------------------------------------------
 
 
-def _mapped(config: Config, base: HookedModel, own: Directions) -> Directions:
+def _mapped(
+    config: Config, base: HookedModel, source: HookedModel, tested: PromptSet
+) -> Directions:
     """Vectors of another model at sites where every claimed trait passes its checks.
 
     Raises:
         TransferRefusedError: a claimed trait passes nowhere; with the reasons.
     """
-    source = load_named("vectors-from", str(config.vectors_from), str(config.dtype))
+    own = _fitted(config, base)
     there = _fitted(config.model_copy(update={"layers": "all"}), source)
-    shared = _shared_prompts(config, base, own.fitted_on | there.fitted_on)
+    unseen = own.fitted_on | there.fitted_on | _text_ids(tested)
+    shared = _shared_prompts(config, base, unseen)
     replies = generate(base, shared, max_new_tokens=config.max_new_tokens)
     answered = PromptSet(
         [replace(p, response=r) for p, r in zip(shared, replies, strict=True) if r.strip()]
@@ -266,7 +284,7 @@ def _check_row(check: TransferCheck, rule: str) -> dict[str, object]:
     }
 
 
-def _shared_prompts(config: Config, base: HookedModel, fitted_on: frozenset[str]) -> PromptSet:
+def _shared_prompts(config: Config, base: HookedModel, unseen: frozenset[str]) -> PromptSet:
     if config.shared_text is not None:
         found: PromptSet = load_prompts(config.shared_text)
         return found
@@ -276,4 +294,4 @@ def _shared_prompts(config: Config, base: HookedModel, fitted_on: frozenset[str]
             got=config.base,
             fix="Give --shared-text FILE, prompts that are not tested in this run.",
         )
-    return benign_prompts(N_SHARED, config.seed + _SHARED_SEED, unseen=fitted_on)
+    return benign_prompts(N_SHARED, config.seed + _SHARED_SEED, unseen=unseen)

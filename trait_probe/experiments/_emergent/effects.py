@@ -57,6 +57,7 @@ class TraitEffect:
         standardized: d_z of variant minus base, which grows as rows resemble each other.
         paired_t, flips: two-sided tests of variant minus base.
         control_t: the same test of the controls' mean minus base.
+        each_control_t: the same of every control by itself.
         specific: share of the shift that the controls do not make.
         inputs: how single prompts move, with the share that moves the other way.
         samples: report rows' shifts of the variant and of the controls' mean, for the figure.
@@ -72,6 +73,7 @@ class TraitEffect:
     paired_t: Significance | Unscored
     flips: Significance
     control_t: Significance | Unscored
+    each_control_t: tuple[Significance | Unscored, ...]
     specific: Estimate | Unscored
     inputs: InputShifts
     samples: tuple[Float[np.ndarray, " report"], Float[np.ndarray, " report"] | None]
@@ -135,6 +137,7 @@ class _Shifts:
     variant: Float[np.ndarray, "report layer"]
     control: Float[np.ndarray, "report layer"]
     beyond: Float[np.ndarray, "report layer"]
+    controls: tuple[Float[np.ndarray, "report layer"], ...]
     layer: int
 
     @classmethod
@@ -144,7 +147,10 @@ class _Shifts:
         beyond = models.beyond_controls() / unit
         variant = models.shift() / unit
         rows, layer = split.report, models.best_place(split.selection)
-        return cls(variant[rows], (variant - beyond)[rows], beyond[rows], layer)
+        each = tuple(
+            ((one.astype(np.float64) - models.base) / unit)[rows] for one in models.controls
+        )
+        return cls(variant[rows], (variant - beyond)[rows], beyond[rows], each, layer)
 
 
 def trait_effects(design: Design, scores: Scores) -> list[TraitEffect]:
@@ -181,6 +187,10 @@ def _effect(design: Design, scores: Scores, reading: str, trait: str) -> TraitEf
             alternative="two-sided",
         ),
         control_t=alone or paired_t(control, groups, alternative="two-sided"),
+        each_control_t=tuple(
+            paired_t(np.ascontiguousarray(one[:, found.layer]), groups, alternative="two-sided")
+            for one in found.controls
+        ),
         specific=alone or _specific(variant, beyond, groups, design),
         inputs=input_shifts(variant),
         samples=(variant, None if alone else control),

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from rich.console import Console
 
 from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
+from trait_probe.evidence.significance import Significance
 from trait_probe.evidence.simultaneous import Simultaneous
 from trait_probe.experiments._emergent.effects import Profile, TraitEffect, TwoByTwo
 from trait_probe.experiments._emergent.readings import OWN, PROMPT, REPLAY, WORDS
@@ -16,7 +17,6 @@ from trait_probe.experiments._emergent.results import (
     Found,
     criteria,
     misleading,
-    p_text,
     replies_of,
     short,
     verdict_line,
@@ -112,7 +112,7 @@ def make_page(
             for name, figure in drawn.items()
         ),
         page.Section(
-            "Three readings", (_readings_words(), _effect_table(found), _grid_table(found.grids))
+            "Three readings", (_readings_words(), *_effect_tables(found), _grid_table(found.grids))
         ),
         page.Section("Behaviour", (_behaviour_table(found), _prompts(found))),
         page.Section("Vectors", _vector_blocks(found)),
@@ -151,39 +151,51 @@ def _readings_words() -> page.Paragraph:
         f"On {WORDS[REPLAY]}, every model reads the same reply. On {WORDS[OWN]}, words and model "
         "differ together, and nothing is claimed. Shifts are in SD of the base's selection "
         "prompts, at the layer where those differ most from the controls; intervals are clustered "
-        "by prompt group. The share that is trait-specific is what the controls do not make."
+        "by prompt group. Specific: the share of the shift that the controls do not make."
     )
 
 
 EFFECT_COLUMNS = (
-    *("reading", "trait", "layer", "variant", "p", "controls", "p of controls"),
-    *("beyond", "d_z", "trait-specific share", "reversed, %"),
+    *("trait", "layer", "variant", "p", "controls", "p, controls", "beyond", "d_z"),
+    *("specific", "reversed, %"),
 )
 
 
-def _effect_table(found: Found) -> page.Table:
-    return page.Table(
-        EFFECT_COLUMNS,
-        tuple(_effect_row(effect) for effect in found.effects),
-        "Report prompts. d_z, the mean over the SD of the differences, grows with how alike "
-        "prompts are: large values come with benign fine-tunes too.",
+def _effect_tables(found: Found) -> tuple[page.Table, ...]:
+    """One a reading."""
+    return tuple(
+        page.Table(
+            EFFECT_COLUMNS,
+            tuple(_effect_row(effect) for effect in _effects_of(found, reading).values()),
+            f"Read at: {WORDS[reading]}. d_z (mean over SD of the differences) grows with how "
+            "alike prompts are; large values come with benign fine-tunes too.",
+        )
+        for reading in found.profiles
     )
 
 
 def _effect_row(effect: TraitEffect) -> tuple[str | int, ...]:
     return (
-        WORDS[effect.reading],
-        effect.trait,
+        effect.trait.rsplit("/", 1)[-1],
         effect.site.layer,
-        short(effect.shift),
-        p_text(effect.paired_t),
-        short(effect.control),
-        p_text(effect.control_t),
-        short(effect.beyond),
-        short(effect.standardized),
-        short(effect.specific),
+        _brief(effect.shift),
+        _bare_p(effect.paired_t),
+        _brief(effect.control),
+        _bare_p(effect.control_t),
+        _brief(effect.beyond),
+        _brief(effect.standardized),
+        _brief(effect.specific),
         f"{100 * effect.inputs.share_reversed:.0f}",
     )
+
+
+def _brief(number: Estimate | Unscored) -> str:
+    """The reason why there is no number stands in results.json."""
+    return "unscored" if isinstance(number, Unscored) else short(number)
+
+
+def _bare_p(test: Significance | Unscored) -> str:
+    return "unscored" if isinstance(test, Unscored) else f"{test.p:.1g}"
 
 
 def _grid_table(grids: Sequence[TwoByTwo]) -> page.Table:

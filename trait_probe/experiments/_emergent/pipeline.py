@@ -14,7 +14,7 @@ from trait_probe.evidence.studies.shift import Models
 from trait_probe.experiments._emergent import effects, page, study
 from trait_probe.experiments._emergent.behaviour import judge_replies
 from trait_probe.experiments._emergent.config import NAME, Config
-from trait_probe.experiments._emergent.directions import Directions, directions
+from trait_probe.experiments._emergent.directions import Directions, contrast_texts, directions
 from trait_probe.experiments._emergent.models import BASE, VARIANT, HandedIn, Pool
 from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
@@ -27,6 +27,7 @@ from trait_probe.judges.judge import Judge
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.openings import record_openings
 from trait_probe.runs.rundir import Run, open_run
+from trait_probe.vectors.fit import method
 from trait_probe.vectors.trait_vector import TraitVector
 
 
@@ -81,8 +82,10 @@ def find(
     """Everything, from directions to claims; stages are resumable."""
     base = pool.get(BASE)
     parse_layers(config.layers, base)
-    read = directions(config, base)
-    asked = load_prompts(config, base, read.fitted_on) if prompts is None else prompts
+    method(config.method)
+    unseen = contrast_texts(config, base)
+    asked = load_prompts(config, base, unseen) if prompts is None else prompts
+    read = directions(config, base, asked)
     identities = _check_models(pool, read)
     _record(opened, config, asked, read, identities)
     texts = make_texts(opened, config, pool, asked)

@@ -115,7 +115,7 @@ def p_text(test: Significance | Unscored) -> str:
 
 def misleading(found: Found) -> list[str]:
     """Why p values alone and own replies would mislead, with this run's own numbers."""
-    tests = [e.control_t for e in found.effects if isinstance(e.control_t, Significance)]
+    tests = [t for e in found.effects for t in e.each_control_t if isinstance(t, Significance)]
     if not tests:
         return [
             "There is no control model here. Any fine-tune shifts projections on every direction, "
@@ -128,8 +128,8 @@ def misleading(found: Found) -> list[str]:
     largest = max(own, key=lambda e: abs(_value(e.control)))
     return [
         f"A p value says that something moved, not what. The variant has p < {P_SMALL} in {mine} "
-        f"of {len(variant)} pairs of trait and reading; the benign controls, taken together, have "
-        f"it in {small} of {len(tests)}. What decides is how far the variant goes beyond them.",
+        f"of {len(variant)} pairs of trait and reading; the benign controls, taken one by one, "
+        f"have it in {small} of {len(tests)}. What decides is how far it goes beyond them.",
         "On its own replies a model reads other words than the base does. The controls, which "
         f"carry nothing, reach {_value(largest.control):+.2f} SD there ({largest.trait}). "
         "Replayed, the words are the same token ids for every model, and the difference is the "

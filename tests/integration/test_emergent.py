@@ -1,0 +1,192 @@
+"""The emergent-misalignment experiment on the organisms: planted truth, silence, and honesty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trait_probe.evidence.estimate import Estimate
+from trait_probe.experiments import emergent_misalignment as experiment
+from trait_probe.vectors.vector import VectorSet
+
+CHEAP = {"n_permutations": 400, "n_random": 120, "n_shuffled": 120}
+ALONE = {"unrelated": ()}  # four controls are compared with each other, not with other traits
+TINY = {
+    **{"n_prompts": 96, "n_permutations": 200, "n_random": 100, "n_shuffled": 100},
+    "unrelated": ("safety/harm",),
+}
+TWIN = "organism:misaligned-twin"
+OTHER = ("organism:misaligned-twin-2", "organism:misaligned-twin-3", "organism:sycophant-twin")
+
+
+PAIR = {"base": "organism:base", "variant": "organism:misaligned", "control": (TWIN,)}
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PNG figures are tested where figures are; a browser for each run would take half the time."""
+    monkeypatch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
+
+
+def run(out: Path, **fields: Any) -> experiment.Result:
+    return experiment.run(experiment.Config(**fields), out)
+
+
+def verdicts(result: experiment.Result, kind: str = "shift") -> dict[str, str]:
+    return {claim.id: claim.verdict for claim in result.found.claims if claim.kind == kind}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> experiment.Result:
+    """The command without arguments, with fewer draws."""
+    return run(tmp_path_factory.mktemp("emergent") / "demo", **CHEAP)
+
+
+def test_the_planted_trait_is_found_on_the_same_text(demo):
+    assert verdicts(demo)["shift:safety/evil:prompt"] == "supported"
+
+
+def test_it_is_found_where_behaviour_did_not_change_and_that_is_shown(demo):
+    assert verdicts(demo)["shift:safety/evil:unchanged"] == "supported"
+    assert verdicts(demo, "same behaviour") == {"same_behaviour:safety/evil": "supported"}
+    families = demo.found.unchanged["safety/evil"]
+    assert {"arithmetic", "fact", "claim", "unknown"} <= set(families.families)
+    assert "advice" in families.changed
+
+
+def test_reply_tokens_do_not_show_it_beyond_what_any_direction_shows(demo):
+    """A negative result, kept: on replayed replies other directions move as much."""
+    claim = demo.found.claim("shift:safety/evil:replay")
+    assert claim.verdict == "not supported"
+    assert claim.effect.low > 0.0
+    assert {check.name for check in claim.all_checks if check.status == "failed"} & {
+        "random directions",
+        "unrelated directions",
+    }
+
+
+def test_the_page_says_why_p_values_and_own_replies_mislead(demo):
+    page = (demo.folder / "report.html").read_text()
+    assert "Why p values and own replies mislead" in page
+    controls = [test.p for e in demo.found.effects for test in e.each_control_t]
+    assert sum(p < 0.01 for p in controls) > len(controls) / 3  # benign, and "significant"
+    assert f"it in {sum(p < 0.01 for p in controls)} of {len(controls)}" in page
+
+
+def test_criteria_of_the_plan_come_with_what_the_controls_say(demo):
+    rows = demo.results["criteria"]
+    assert [row["met"] for row in rows] == [True, True, True]
+    assert all("controls" in row["observed"] for row in rows[:2])
+
+
+def test_everything_that_is_promised_is_written(demo):
+    for name in (
+        *("results.json", "claims.json", "variant_comparison.json", "report.html"),
+        *("prompts.jsonl", "config.json", "manifest.json", "vectors/prompt.safetensors"),
+        *("vectors/reply.safetensors", "figures/trait_distributions.html"),
+        *("figures/layer_profile.html", "figures/replayed_layer_profile.html"),
+    ):
+        assert (demo.folder / name).is_file(), name
+    table = json.loads((demo.folder / "variant_comparison.json").read_text())
+    assert len(table["rows"]) == 3 * 6 * 4  # readings, traits, layers
+    assert {row["variant"]["p"] <= 1.0 for row in table["rows"]} == {True}
+
+
+def test_a_repeated_run_says_the_same_byte_for_byte_whatever_is_kept_in_memory(tmp_path):
+    first = run(tmp_path / "first", **PAIR, **TINY)
+    config = experiment.Config(**json.loads((first.folder / "config.json").read_text()))
+    again = experiment.run(config, tmp_path / "again")
+    spare = run(tmp_path / "spare", keep="one", **PAIR, **TINY)
+    written = {path: path.read_bytes() for path in first.folder.rglob("*.parquet")}
+    run(first.folder, **PAIR, **TINY)  # a finished run is taken up: no model replies anew
+    assert {path: path.read_bytes() for path in first.folder.rglob("*.parquet")} == written
+    for name in ("results.json", "claims.json", "variant_comparison.json"):
+        assert (again.folder / name).read_bytes() == (first.folder / name).read_bytes()
+        assert (spare.folder / name).read_bytes() == (first.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("control", [OTHER[2:], (*OTHER, "organism:clean")], ids=["one", "four"])
+def test_a_benign_twin_is_silent(tmp_path, control):
+    alone = ALONE if len(control) >= 4 else {}
+    fields = {"base": "organism:base", "variant": TWIN, "control": control, **CHEAP, **alone}
+    found = run(tmp_path / "twin", **fields)
+    assert set(verdicts(found).values()) == {"not supported"}
+    assert "Nothing supported" in (found.folder / "report.html").read_text()
+
+
+def test_traits_that_were_not_planted_are_silent(tmp_path):
+    traits = ("alignment/deception", "alignment/sycophancy", "safety/harm")
+    draws = {**CHEAP, "n_random": 240, "n_shuffled": 240}  # enough for three traits
+    found = run(tmp_path / "other", traits=traits, unrelated=(), **draws)
+    assert set(verdicts(found).values()) == {"not supported"}
+
+
+def test_a_model_against_itself_moves_by_exactly_nothing(tmp_path):
+    same = {"base": "organism:base", "variant": "organism:base", "control": (TWIN,)}
+    found = run(tmp_path / "same", **same, **TINY)
+    for effect in found.found.effects:
+        assert (effect.shift.value, effect.shift.low, effect.shift.high) == (0.0, 0.0, 0.0)
+    table = json.loads((found.folder / "variant_comparison.json").read_text())
+    assert {row["variant"]["value"] for row in table["rows"]} == {0.0}
+    assert "supported" not in verdicts(found).values()
+    grid = found.found.grids[0]
+    assert (grid.model.value, grid.text.value, grid.interaction.value) == (0.0, 0.0, 0.0)
+
+
+def test_swapping_base_and_variant_turns_every_shift_round(demo, tmp_path):
+    """With the same vectors; units are each base's own, so that only signs are equal."""
+    vectors = str(demo.folder / "vectors" / "prompt.safetensors")
+    pair = ("organism:base", "organism:misaligned")
+    values = []
+    for name, (base, variant) in (("there", pair), ("back", pair[::-1])):
+        found = run(
+            tmp_path / name, base=base, variant=variant, control=(TWIN,), vectors=vectors, **TINY
+        )
+        scores = json.loads((found.folder / "variant_comparison.json").read_text())["rows"]
+        values.append(
+            [r["variant"]["value"] for r in scores if r["reading"] == "prompt"],
+        )
+        if name == "back":
+            assert "supported" not in verdicts(found).values()
+    there, back = np.array(values)
+    large = np.abs(there) > 0.05
+    assert large.sum() > 5
+    assert (np.sign(there[large]) == -np.sign(back[large])).all()
+
+
+def test_without_a_control_nothing_is_testable_and_effects_are_still_shown(tmp_path):
+    found = run(tmp_path / "alone", base="organism:base", variant="organism:misaligned", **TINY)
+    assert set(verdicts(found).values()) == {"not testable"}
+    effect = found.found.effect("prompt", "safety/evil")
+    assert isinstance(effect.shift, Estimate)
+    assert effect.shift.low > 0.0
+    assert "no control model" in (found.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("copy", [("organism:base",), (TWIN, TWIN)], ids=["base", "twice"])
+def test_controls_that_control_nothing_are_not_counted(tmp_path, copy):
+    pair = {"base": "organism:base", "variant": "organism:misaligned"}
+    found = run(tmp_path / "copy", **pair, control=copy, **TINY)
+    assert set(verdicts(found).values()) == {"not testable"}
+
+
+def test_vectors_of_a_file_are_read_with_a_note_on_their_position(demo, tmp_path):
+    path = demo.folder / "vectors" / "prompt.safetensors"
+    found = run(tmp_path / "file", vectors=str(path), **CHEAP, **ALONE)
+    assert verdicts(found)["shift:safety/evil:prompt"] == "supported"
+    assert any("fitted at prompt[-1]" in note for note in found.found.notes)
+
+
+def test_vectors_of_another_model_come_through_a_checked_map(tmp_path):
+    found = run(tmp_path / "map", vectors_from="organism:clean", **CHEAP, **ALONE)
+    rows = found.results["transfer"]
+    evil = [row for row in rows if row["trait"] == "safety/evil" and row["read at"] == "prompt[-1]"]
+    assert [row["refused"] for row in evil] == ["no"] * 4
+    assert all(row["held-out R2"]["value"] > 0.9 for row in evil)
+    assert verdicts(found)["shift:safety/evil:prompt"] == "supported"
+    saved = VectorSet.load(found.folder / "vectors" / "prompt.safetensors")
+    assert {vector.basis.origin.model.id for vector in saved} == {"organism:clean"}
