@@ -48,7 +48,7 @@ class PathCurve:
         values: one per place.
         same_words: whether both cells have the same words there; such places come first.
         parts_at: place from which on the band lies above 0, if any.
-        supported: whether the claim about the trait holds.
+        supported: whether the claim about the trait holds; None for a foil.
     """
 
     title: str
@@ -56,7 +56,7 @@ class PathCurve:
     values: tuple[Dot, ...]
     same_words: tuple[bool, ...]
     parts_at: int | None
-    supported: bool
+    supported: bool | None
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,16 @@ def _add_path(figure: go.Figure, curve: PathCurve, index: int) -> None:
     differ = [place for place in places if not curve.same_words[place]]
     hatching = marks.hatching(differ, low, high)
     hatching.name, hatching.legendgroup, hatching.hovertemplate = (WORDS_DIFFER,) * 3
-    color = HARMFUL if curve.supported else NULL
-    name = "C2 - C4, claim supported" if curve.supported else "C2 - C4, any other direction"
+    color = NULL if curve.supported is None else HARMFUL
+    symbol = "circle" if curve.supported else "circle-open"
+    name = {
+        True: "C2 - C4, supported",
+        False: "C2 - C4, any other verdict",
+        None: "C2 - C4, foil",
+    }[curve.supported]
     band = marks.band(name, places, ends, color, 0.18)
     band.showlegend = False
-    line = marks.line(name, places, list(curve.values), color, "circle")
+    line = marks.line(name, places, list(curve.values), color, symbol)
     seen = {trace.name for trace in figure.data}
     for trace in (hatching, band, line):
         if trace is not band:

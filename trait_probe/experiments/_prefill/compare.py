@@ -111,6 +111,12 @@ def compared(
     return tuple(found)
 
 
+def strongest_foil(design: Design, rows: Sequence[Compared], position: str) -> Compared:
+    """The foil (or topic) that is furthest apart where the trait is read, in either direction."""
+    foils = [row for row in rows if row.direction not in design.claimed]
+    return max(foils, key=lambda row: abs(row.at[position].d.value))
+
+
 def crossed_at(
     design: Design,
     without: Float[np.ndarray, " prompt"],

@@ -50,8 +50,3 @@ class Design:
     def model_id(self) -> str:
         """How statements name the model."""
         return identify(self.model).id
-
-    @property
-    def refusal(self) -> Cells:
-        """The counter-control."""
-        return self.others[-1]

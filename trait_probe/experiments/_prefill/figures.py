@@ -5,10 +5,9 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from trait_probe.evidence.estimate import Estimate, Unscored
-from trait_probe.experiments._prefill.compare import Path, Separated
+from trait_probe.experiments._prefill.compare import Path, Separated, strongest_foil
 from trait_probe.experiments._prefill.find import Condition, Found
 from trait_probe.experiments._prefill.reading import HEADER, LAST
-from trait_probe.experiments._prefill.results import strongest_foil
 from trait_probe.report import prefill_figures as draw
 from trait_probe.report._marks import CLEAN, INK, NULL, SUSPECT, Dot
 from trait_probe.report.figures import dot
@@ -19,7 +18,7 @@ def make_figures(found: Found) -> dict[str, go.Figure]:
     return {
         "2x2_grid": draw.two_by_two(_cells(found)),
         "trajectory_divergence": draw.trajectory_divergence(
-            [_curve(found, trait) for trait in found.traits]
+            [curve for trait in found.traits for curve in _curves(found, trait)]
         ),
         "prefill_length": draw.prefill_length(_behaviour(found), _effects(found)),
     }
@@ -38,7 +37,7 @@ def _cells(found: Found) -> list[draw.CellRow]:
         rows.append(draw.CellRow("Refusals", "share", _four(refusal)))
     for trait, item in found.traits.items():
         own = next(row for row in item.compared if row.direction == trait)
-        foil = strongest_foil(found, item, HEADER)
+        foil = strongest_foil(found.design, item.compared, HEADER)
         held = found.supported(trait, HEADER)
         rows.append(draw.CellRow(trait, "SD", _four(own.crossed.cells), held))
         rows.append(draw.CellRow(f"foil: {foil.direction}", "SD", _four(foil.crossed.cells)))
@@ -52,19 +51,27 @@ def _four(
     return one, two, three, four
 
 
-def _curve(found: Found, trait: str) -> draw.PathCurve:
-    path: Path = found.traits[trait].path
+def _curves(found: Found, trait: str) -> tuple[draw.PathCurve, draw.PathCurve]:
+    item = found.traits[trait]
+    held = found.supported(trait, LAST)
+    return (
+        _curve(item.path, f"{trait}, {item.sites[LAST]}", held),
+        _curve(item.foil_path, f"foil: {item.foil_path.trait}, {item.sites[LAST]}", None),
+    )
+
+
+def _curve(path: Path, title: str, supported: bool | None) -> draw.PathCurve:
     bands = path.found.bands
     return draw.PathCurve(
-        title=f"{trait}, {found.traits[trait].sites[LAST]}",
+        title=title,
         tokens=path.labels,
         values=tuple(
             Dot(float(value), float(low), float(high))
             for value, low, high in zip(bands.value, bands.low, bands.high, strict=True)
         ),
         same_words=path.found.alike,
-        parts_at=path.found.parts_at,
-        supported=found.supported(trait, LAST),
+        parts_at=None if supported is None else path.found.parts_at,
+        supported=supported,
     )
 
 
@@ -96,8 +103,10 @@ def _effects(found: Found) -> list[draw.LengthCurve]:
         return tuple(_d(getattr(variant, place)) for variant in item.sweep)
 
     return [
-        draw.LengthCurve(f"{trait}, last prefill token", NULL, "square", lengths, dots("at_last")),
-        draw.LengthCurve(f"{trait}, header again", SUSPECT, "circle", lengths, dots("at_header")),
+        draw.LengthCurve(
+            f"{trait}, last prefill token", NULL, "square-open", lengths, dots("at_last")
+        ),
+        draw.LengthCurve(f"{trait}, header again", INK, "diamond-open", lengths, dots("at_header")),
     ]
 
 

@@ -56,6 +56,7 @@ class TraitFound:
     sites: Mapping[str, str]
     compared: tuple[Compared, ...]
     path: Path
+    foil_path: Path
     variants: tuple[Variant, ...]
     sweep: tuple[Variant, ...]
     outcomes: Outcomes
@@ -82,7 +83,9 @@ class Found:
     @property
     def claims(self) -> tuple[Claim, ...]:
         """All of them, trait by trait."""
-        return tuple(self.study.claims[key] for key in sorted(self.study.claims))
+        return tuple(
+            self.study.claims[trait, at] for trait in self.design.claimed for at in POSITIONS
+        )
 
     def claim(self, trait: str, position: str) -> Claim:
         """About a trait at a position."""
@@ -123,10 +126,13 @@ def find(opened: Run, design: Design, judge: Behaviour) -> Found:
             compare.variant(design, found, design.main.prefill, n, trait, layers)
             for n, found in shorter.items()
         ]
+        rows = compare.compared(design, read, plain, layers)
+        foil = compare.strongest_foil(design, rows, LAST).direction
         traits[trait] = TraitFound(
             layers=layers,
             sites={at: str(few.sites[layer]) for at, layer in layers.items()},
-            compared=compare.compared(design, read, plain, layers),
+            compared=rows,
+            foil_path=compare.path(design, walked, foil, layers[LAST], labels),
             path=compare.path(design, walked, trait, layers[LAST], labels),
             variants=tuple(variants),
             sweep=(compare.no_prefill(design, plain, trait, layers[HEADER]), *lengths),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trait_probe.evidence.claims import TEXT_BASELINE
 from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
-from trait_probe.experiments._prefill.compare import Compared, Path, Variant
+from trait_probe.experiments._prefill.compare import Compared, Path, Variant, strongest_foil
 from trait_probe.experiments._prefill.find import Condition, Found, TraitFound
 from trait_probe.experiments._prefill.study import Shuffled
 
@@ -59,6 +59,7 @@ def _trait_json(item: TraitFound) -> dict[str, object]:
     return {
         "sites": dict(item.sites),
         "trajectory": _path_json(item.path),
+        "foil_trajectory": {"foil": item.foil_path.trait, **_path_json(item.foil_path)},
         "other_prefills": [_variant_json(variant) for variant in item.variants],
         "length_sweep": [_variant_json(variant) for variant in item.sweep],
         "outcome_within_c2": item.outcomes,
@@ -189,19 +190,13 @@ def _rate(rate: Estimate | Unscored) -> str:
 def _effect(found: Found, trait: str, position: str) -> tuple[str, str, bool]:
     item, claim = found.traits[trait], found.claim(trait, position)
     own = next(row for row in item.compared if row.direction == trait).at[position].d
-    foil = strongest_foil(found, item, position)
+    foil = strongest_foil(found.design, item.compared, position)
     observed = (
         f"d = {short(own)} at {item.sites[position]}; strongest foil there ({foil.direction}): "
         f"{short(foil.at[position].d)}; claim: {claim.verdict}"
     )
     held = own.value > D_CRITERION and claim.verdict == "supported"
     return f"{trait}, {position}: C2 above C4 with d > {D_CRITERION}", observed, held
-
-
-def strongest_foil(found: Found, item: TraitFound, position: str) -> Compared:
-    """The foil (or topic) that is furthest apart where the trait is read, in either direction."""
-    foils = [row for row in item.compared if row.direction not in found.design.claimed]
-    return max(foils, key=lambda row: abs(row.at[position].d.value))
 
 
 def _nothing_where_shuffled(found: Found, trait: str, position: str) -> tuple[str, str, bool]:
