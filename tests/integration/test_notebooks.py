@@ -37,6 +37,11 @@ def test_the_notebook_runs(path, tmp_path):
     if path.stem == "00_quickstart":
         assert "'trait:safety/evil': ('supported'" in said
         assert "{'trait:safety/evil': 'not supported'" in said
+    if path.stem == "01_emergent_misalignment":
+        assert "'shift:safety/evil:prompt': ('supported'" in said
+        assert "'shift:safety/evil:unchanged': ('supported'" in said
+        assert "'shift:safety/evil:replay': ('not supported'" in said
+        assert "{'shift:safety/evil:prompt': 'not supported'" in said
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
