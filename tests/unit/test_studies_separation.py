@@ -670,3 +670,61 @@ def test_arrays_of_another_form_are_refused_in_words(wrong: dict[str, Any]) -> N
     with without_type_checks(), pytest.raises(TraitProbeError) as caught:
         separation(**wrong)
     assert "got:" in str(caught.value)
+
+
+# --- identical tokens -----------------------------------------------------------------------------
+
+
+def same_tokens(study: Separation) -> np.ndarray:
+    return np.full((len(study.rows.labels), len(study.places)), 7)
+
+
+def test_where_every_prompt_has_one_token_its_embedding_is_what_must_be_beaten():
+    """A leaking average over the whole text is shown and said, and does not decide there."""
+    study = confounded_by_the_embedding()
+    (leaky,) = separation_claims(study, WORDING)
+    assert "embedding layer" in failed(leaky)
+    (claim,) = separation_claims(
+        replace(study, rows=labelled_rows(), tokens=same_tokens(study)), WORDING
+    )
+    assert claim.verdict == "supported"
+    assert claim.shortcuts["embedding layer"] == 0.5
+    assert claim.shortcuts["embeddings of the whole text"] == pytest.approx(
+        leaky.shortcuts["embedding layer"]
+    )
+    assert any("same token" in note for note in claim.notes)
+
+
+def test_one_prompt_with_another_token_takes_that_away():
+    study = confounded_by_the_embedding()
+    tokens = same_tokens(study)
+    tokens[3] += 1
+    (claim,) = separation_claims(replace(study, rows=labelled_rows(), tokens=tokens), WORDING)
+    assert "embedding layer" in failed(claim)
+
+
+def test_one_token_everywhere_saves_no_projection_at_chance():
+    study = replace(separation(), tokens=None)
+    chance = {"evil": noise(study.rows, 77)[:, None] + 0.0 * evil(study)}
+    study = replace(study, rows=labelled_rows(), traits=chance, tokens=same_tokens(study))
+    (claim,) = separation_claims(study, WORDING)
+    assert claim.verdict != "supported"
+    assert "embedding layer" in failed(claim)
+
+
+def test_tokens_fit_rows_and_places():
+    study = separation()
+    with (
+        without_type_checks(),
+        pytest.raises(MismatchError, match="one id per row and place"),
+    ):
+        replace(study, tokens=same_tokens(study)[:, :1])
+
+
+def test_words_that_do_as_well_are_said():
+    study = separation()
+    words = {"evil": evil(study)[:, BEST] * 2.0}
+    (claim,) = separation_claims(
+        replace(study, rows=labelled_rows(), embedding=words, tokens=same_tokens(study)), WORDING
+    )
+    assert any("the words that were read do as well" in note for note in claim.notes)

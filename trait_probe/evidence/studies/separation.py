@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from trait_probe.errors import MismatchError
 from trait_probe.evidence.auc import auroc, auroc_interval
 from trait_probe.evidence.baselines import length_scores, text_scores
 from trait_probe.evidence.checks import (
@@ -92,6 +93,10 @@ class Separation:
         embedding: per trait, scores `[row]` of the direction that the same contrast set gives at
             the embedding layer, both averaged over all tokens up to the place read: one token
             that is the same in every prompt says nothing, and counts as missing.
+        tokens: the token id that is read, `[row place]`, where each place reads one. Where every
+            prompt has the same token, its embedding tells nothing by construction (AUROC 0.5), and
+            that is what the projection must beat there; how well the embeddings of the whole text
+            do is shown beside it, as the text-only classifier is.
 
     Raises:
         MismatchError: shapes that do not fit.
@@ -103,6 +108,7 @@ class Separation:
     random: NullScores | None = None
     foils: Mapping[str, Scores] | None = None
     embedding: Mapping[str, Float[np.ndarray, " row"]] | None = None
+    tokens: Int[np.ndarray, "row place"] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.rows.labels)
@@ -111,6 +117,20 @@ class Separation:
             require_shapes(self.foils, n, len(self.places))
         require_null(self.random, n, len(self.places))
         require_rows_of(self.embedding or {}, n, ndim=1)
+        if self.tokens is not None and self.tokens.shape != (n, len(self.places)):
+            raise MismatchError(
+                "Tokens have one id per row and place.",
+                got=self.tokens.shape,
+                valid=((n, len(self.places)),),
+                fix="Give the token that each place reads, or None where it reads several.",
+            )
+
+    def same_token(self, place: str) -> bool:
+        """Whether every prompt is read at the same token there."""
+        if self.tokens is None:
+            return False
+        column = self.tokens[:, self.places.index(place)]
+        return bool((column == column[0]).all())
 
 
 @dataclass(frozen=True)
@@ -177,6 +197,7 @@ def _open(study: Separation, places: Mapping[str, int], settings: tuple[float, i
         "random": study.random,
         "foils": study.foils or {},
         "embedding": study.embedding or {},
+        "tokens": study.tokens,
         "lengths": rows.lengths,
         "blocks": rows.blocks,
         "texts": rows.texts,
@@ -297,7 +318,9 @@ def _claim(
     alpha: float,
 ) -> Claim:
     pair = AurocPair(study.rows)
-    at_embedding = _at_embedding(study, read.trait)
+    whole_text = _at_embedding(study, read.trait)
+    same_token = study.same_token(read.place)
+    at_embedding = np.zeros_like(read.scores) if same_token else whole_text
     foil = shared.foil if isinstance(shared.foil, Unscored) else shared.foil[1]
     checks = [
         interval_check("separation", read.effect),
@@ -320,6 +343,7 @@ def _claim(
             TEXT_BASELINE: shared.text,
             "length": _auroc_of(pair, shared.length),
             "embedding layer": _auroc_of(pair, at_embedding),
+            **({"embeddings of the whole text": _auroc_of(pair, whole_text)} if same_token else {}),
             "foil": _auroc_of(pair, foil),
             "true positive rates": rates(*pair.sides(read.scores)),
         },
@@ -359,6 +383,14 @@ def _auroc_of(pair: AurocPair, scores: Float[np.ndarray, " report"] | Unscored) 
 
 def _notes(study: Separation, read: _Read, shared: _Shared) -> tuple[str, ...]:
     notes = [f"chosen among {len(study.places)} places per trait on the selection rows"]
+    if study.same_token(read.place):
+        notes.append("every prompt is read at the same token, whose embedding tells nothing")
+        whole = _auroc_of(AurocPair(study.rows), _at_embedding(study, read.trait))
+        if isinstance(whole, float) and whole >= read.effect.value:
+            notes.append(
+                f"the words that were read do as well: their embeddings, averaged over the text, "
+                f"reach AUROC {whole:.3f} along the trait's own direction there"
+            )
     if isinstance(shared.text, Estimate) and shared.text.value >= read.effect.value:
         notes.append(
             f"the words alone do as well: a text-only classifier reaches AUROC "

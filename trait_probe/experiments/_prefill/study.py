@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Estimate
@@ -22,7 +22,7 @@ from trait_probe.evidence.splits import text_id
 from trait_probe.evidence.studies.rows import LabelledRows, best_place
 from trait_probe.evidence.studies.separation import Separation, Wording, separation_claims
 from trait_probe.experiments._prefill.design import Design
-from trait_probe.experiments._prefill.reading import POSITIONS, TOPIC, Read
+from trait_probe.experiments._prefill.reading import HEADER, POSITIONS, TOPIC, Read
 from trait_probe.identity import identify
 from trait_probe.vectors.bank import BankScores
 
@@ -69,7 +69,7 @@ def study(design: Design, read: Read, embedding: Embedding) -> Studied:
     for number, position in enumerate(POSITIONS):
         here = read.scores[number]
         lock = study_lock(design, position)
-        separation = separation_of(design, here, embedding, design.pairs.harmful, lock)
+        separation = separation_of(design, here, embedding, design.pairs.harmful, lock, position)
         for trait, scores in separation.traits.items():
             layers[trait, position] = int(best_place(scores, separation.rows))
         for trait, claim in zip(design.claimed, _claims(design, separation, position), strict=True):
@@ -98,6 +98,7 @@ def separation_of(
     embedding: Embedding,
     labels: Bool[np.ndarray, " prompt"],
     lock: ReportLock,
+    position: str,
 ) -> Separation:
     """The study of one position: all its layers, with everything the claim is held to."""
     pairs = design.pairs
@@ -118,7 +119,17 @@ def separation_of(
         random=read.random,
         foils={name: read.trait(name) for name in (*design.foils, TOPIC)},
         embedding={name: embedding[name] for name in design.claimed},
+        tokens=_tokens(design, position, len(read.bank.sites)),
     )
+
+
+def _tokens(design: Design, position: str, layers: int) -> Int[np.ndarray, "prompt layer"] | None:
+    """The token that is read; None where prefills differ, and with them what stands before it."""
+    if not design.main.shared:
+        return None
+    header = design.header.ids[-1]
+    last = [header if position == HEADER else item.token_ids[-1] for item in design.main.rendered]
+    return np.repeat(np.array(last)[:, None], layers, axis=1)
 
 
 def _claims(design: Design, separation: Separation, position: str) -> list[Claim]:
@@ -140,7 +151,8 @@ def _shuffled(
     """One draw; its lock is its own, so that it is no look at the real labels."""
     labels = shuffled_labels(design, draw)
     lock = ReportLock(design.split, {"shuffled": draw, "of": study_lock(design, position).id})
-    claims = _claims(design, separation_of(design, read, embedding, labels, lock), position)
+    separation = separation_of(design, read, embedding, labels, lock, position)
+    claims = _claims(design, separation, position)
     return [
         Shuffled(trait, position, claim.verdict, _value(claim))
         for trait, claim in zip(design.claimed, claims, strict=True)
