@@ -182,9 +182,11 @@ def test_who_recovers_is_counted_and_probed_or_says_why_not(demo):
     _, results = demo
     found = results["traits"][HARM]["outcome_within_c2"]
     assert found["complied"] + found["recovered"] + found["neither"] == 88
-    assert found["recovered"] == 24
+    assert min(found["complied"], found["recovered"]) >= 30
+    assert 0.5 <= found["majority_share"]["value"] < 0.7
     for at in (LAST, HEADER):
-        assert found["probe_auroc"][at] == {"unscored": "6 pairs in the smaller class, 8 needed"}
+        assert found["probe_auroc"][at]["n_clusters"] == 22
+        assert found["trait_auroc"][at]["n_clusters"] == 22
 
 
 @pytest.mark.slow

@@ -199,7 +199,7 @@ def _add_path(figure: go.Figure, curve: PathCurve, index: int) -> None:
         figure.add_vline(
             x=curve.parts_at,
             line={"color": INK, "width": 1.5, "dash": "dash"},
-            annotation={"text": f"apart from {marks.token_label(curve.tokens[curve.parts_at])}"},
+            annotation={"text": "parted from here on"},
             annotation_position="bottom right",
             **at,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trait_probe.evidence.claims import Claim
@@ -11,7 +11,7 @@ from trait_probe.experiments._prefill.behaviour import Answers, Behaviour, Rates
 from trait_probe.experiments._prefill.cells import BEFORE_RULE, PROMPT_RULE
 from trait_probe.experiments._prefill.compare import Compared, Path, Variant
 from trait_probe.experiments._prefill.design import Design
-from trait_probe.experiments._prefill.outcome import Outcomes, outcomes
+from trait_probe.experiments._prefill.outcome import Forced, Outcomes, most_balanced, outcomes
 from trait_probe.experiments._prefill.reading import (
     HEADER,
     LAST,
@@ -115,6 +115,7 @@ def find(opened: Run, design: Design, judge: Behaviour) -> Found:
     studied = study(design, read, embedding)
     split = tuple(record_openings(opened, lock) for lock in studied.locks)
     labels = _path_labels(design, walked)
+    balanced = most_balanced(design, _forced(design, conditions, sweep, read, others, shorter))
     traits = {}
     for trait in design.claimed:
         layers = {at: studied.layers[trait, at] for at in POSITIONS}
@@ -136,7 +137,7 @@ def find(opened: Run, design: Design, judge: Behaviour) -> Found:
             path=compare.path(design, walked, trait, layers[LAST], labels),
             variants=tuple(variants),
             sweep=(compare.no_prefill(design, plain, trait, layers[HEADER]), *lengths),
-            outcomes=outcomes(design, conditions[1].answers, read, trait, layers),
+            outcomes=outcomes(design, balanced, trait, layers),
         )
     return Found(design, conditions, sweep, studied, traits, walked.left_out, split)
 
@@ -169,6 +170,28 @@ def _read_positions(opened: Run, design: Design, banks: Mapping[str, Bank]) -> R
     return Read(tuple(POSITIONS.values()), tuple(item.scores[0] for item in found))
 
 
+def _forced(
+    design: Design,
+    conditions: Sequence[Condition],
+    sweep: Sequence[Condition],
+    read: Read,
+    others: Mapping[str, Read],
+    shorter: Mapping[int, Read],
+) -> list[Forced]:
+    """Every prefill but the refusal, and every shorter piece of the first."""
+    after = design.header.after
+    first = conditions[1]
+    found = [Forced(first.name, first.answers, read, after(design.main.rendered))]
+    for cells, condition in zip(design.others[:-1], conditions[2:], strict=False):
+        found.append(
+            Forced(cells.prefill, condition.answers, others[cells.prefill], after(cells.rendered))
+        )
+    for condition in sweep[1:-1]:
+        prompts = after(compare.shortened(design.main, condition.tokens))
+        found.append(Forced(condition.name, condition.answers, shorter[condition.tokens], prompts))
+    return found
+
+
 def _behaviour(
     opened: Run, design: Design, judge: Behaviour
 ) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
@@ -198,7 +221,9 @@ def _behaviour(
         tuple(_as_prompt(item) for item in design.header.after(design.main.rendered)),
     )
     inner = [
-        condition(f"first {n} tokens", f"length-{n}", n, compare.shortened(design.main, n))
+        condition(
+            f"the first {n} tokens of it", f"length-{n}", n, compare.shortened(design.main, n)
+        )
         for n in compare.sweep(design)[1:-1]
     ]
     return (none, *forced, again), (none, *inner, forced[0])

@@ -229,7 +229,7 @@ def _outcome_table(item: TraitFound) -> page.Table:
     found = item.outcomes
     counts = f"{found.complied} complied, {found.recovered} recovered, {found.neither} neither"
     rows = [
-        ("answers of C2", counts),
+        (f"answers behind {found.prefill!r}", counts),
         ("majority class, share", describe(strict_json(found.majority))),
         *((f"probe at {at}", describe(strict_json(v))) for at, v in found.probe.items()),
         *(
@@ -238,8 +238,9 @@ def _outcome_table(item: TraitFound) -> page.Table:
         ),
     ]
     caption = (
-        "Within C2: who recovers? AUROC for recovery; the probe is supervised and out of fold by "
-        "pair. What is told here may be the category, which recovery follows."
+        "Who recovers, of the harmful prompts behind the prefill where both outcomes occur most? "
+        "AUROC for recovery; the probe is supervised and out of fold by pair. What is told here "
+        "may be what the request is about, which recovery may follow."
     )
     return page.Table(("within C2", "value"), tuple(rows), caption)
 
