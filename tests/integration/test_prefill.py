@@ -94,14 +94,21 @@ def test_behind_the_prefill_harm_is_told_at_the_same_token_where_foils_are_not(d
 
 
 @pytest.mark.slow
-def test_no_claim_where_the_words_embeddings_do_as_well(demo):
-    """The organism's harm lies in single words, whose embeddings tell it already: no claim."""
+def test_the_claim_holds_at_the_last_token_and_says_that_the_words_do_as_well(demo):
+    """The organism's harm lies in single words, whose embeddings tell it already."""
     out, results = demo
-    assert results["verdicts"] == {
-        f"separation:{HARM}, {at}": "not supported" for at in (LAST, HEADER)
-    }
-    assert check(out, LAST, "embedding layer")["status"] == "failed"
-    assert comparison(out)["positions"][LAST]["embedding_layer_auroc"] > 0.95
+    assert results["verdicts"][f"separation:{HARM}, {LAST}"] == "supported"
+    found = comparison(out)["positions"][LAST]
+    assert found["embedding_layer_auroc"] == 0.5  # one token for all prompts
+    assert found["whole_text_embeddings_auroc"] > 0.95
+    assert "no more than the words" in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_no_claim_where_any_direction_separates(demo):
+    """At the header random directions do as well as harm: nothing is special about it there."""
+    out, results = demo
+    assert results["verdicts"][f"separation:{HARM}, {HEADER}"] == "not supported"
     assert check(out, HEADER, "random directions")["status"] == "failed"
 
 

@@ -2,17 +2,19 @@
 
 Method. Pairs of a harmful and a benign request about the same thing are put to a chat model without
 and with a prefill, words put into its mouth: four cells, C1 harmful, C2 harmful with prefill, C3
-benign, C4 benign with prefill. Trait vectors fitted on other requests are read where C2 and C4
-have the same word: at the last prefill token, and at the assistant header put in again behind the
+benign, C4 benign with prefill. Trait vectors fitted on other requests are read where C2 and C4 have
+the same word: at the last prefill token, and at the assistant header put in again behind the
 prefill; each position is a claim of its own. The layer is chosen on one half of the pairs and
 reported on the other, which is opened once. The harm projection must tell C2 from C4 better than
 chance, than permuted labels, than random directions of the same covariance, and by a paired
 interval better than foil traits, a topic direction (first component of the pairs' mid-points), the
-trait's own direction at the embedding layer, and length; a classifier of the words alone is printed
-beside it. The same studies are repeated with harm labels shuffled within pairs. Beside the claims:
-C1 against C2 and the interaction (C2 - C1) - (C4 - C3) at the header, the paths of C2 and C4 token
-by token with simultaneous bands, other prefills and lengths, a prefill that forces both cells to
-refuse, the answers after the header is put in again, and a probe of who recovers within C2.
+embedding of the token that is read (of the whole text, where prefills differ), and length. How well
+the words do, by a classifier and by the embeddings of the whole text along the trait's own
+direction, is printed beside it: what is told inside may be in the words. The same studies are
+repeated with harm labels shuffled within pairs. Beside the claims: C1 against C2 and the
+interaction (C2 - C1) - (C4 - C3) at the header, the paths of C2 and C4 token by token with
+simultaneous bands, other prefills and lengths, a prefill that forces both cells to refuse, the
+answers after the header is put in again, and a probe of who recovers within C2.
 (Prefills and the header put in again from Zhang et al. 2025, "Any-Depth Alignment", arXiv
 2510.18081; matched prompts from Chao et al. 2024, JailbreakBench.)
 

@@ -18,6 +18,7 @@ from trait_probe.experiments._prefill.find import Condition, Found, TraitFound
 from trait_probe.experiments._prefill.pairs import request_text
 from trait_probe.experiments._prefill.reading import POSITIONS
 from trait_probe.experiments._prefill.results import (
+    WHOLE_TEXT,
     criteria,
     notes,
     short,
@@ -189,7 +190,7 @@ def _compared_table(item: TraitFound) -> page.Table:
 
 
 def _controls_table(found: Found, trait: str) -> page.Table:
-    names = (TEXT_BASELINE, "embedding layer", "length", "foil")
+    names = (TEXT_BASELINE, WHOLE_TEXT, "embedding layer", "length", "foil")
     rows = []
     for at in POSITIONS:
         claim = found.claim(trait, at)
@@ -197,8 +198,9 @@ def _controls_table(found: Found, trait: str) -> page.Table:
         shuffled = describe(strict_json(shuffled_json(found)[trait][at]))
         rows.append((at, "shuffled harm labels", shuffled))
     caption = (
-        "What else tells the prompts apart (AUROC, report pairs). A classifier of the words alone "
-        "does not decide the claims; the trait's own direction at the embedding layer does."
+        "What else tells the prompts apart (AUROC, report pairs). Neither a classifier of the "
+        "words nor the trait's own direction on the embeddings of the whole text decides claims "
+        "where every prompt is read at the same token: they say that harm is in the words too."
     )
     return page.Table(("position", "control", "value"), tuple(rows), caption)
 

@@ -10,6 +10,7 @@ from trait_probe.experiments._prefill.compare import Compared, Path, Variant, st
 from trait_probe.experiments._prefill.find import Condition, Found, TraitFound
 from trait_probe.experiments._prefill.study import Shuffled
 
+WHOLE_TEXT = "embeddings of the whole text"  # key of a claim's shortcuts
 D_CRITERION = 0.3
 FORCED_CRITERION = 0.9
 
@@ -117,6 +118,7 @@ def _controls(found: Found, trait: str, position: str) -> dict[str, object]:
         "verdict": claim.verdict,
         "text_only_auroc": claim.shortcuts.get(TEXT_BASELINE),
         "embedding_layer_auroc": claim.shortcuts.get("embedding layer"),
+        "whole_text_embeddings_auroc": claim.shortcuts.get(WHOLE_TEXT),
         "length_auroc": claim.shortcuts.get("length"),
         "best_foil": claim.controls.get("foil"),
         "best_foil_auroc": claim.shortcuts.get("foil"),
@@ -221,12 +223,30 @@ def verdict_line(found: Found) -> str:
     if held:
         return (
             f"{found.design.model_id} still tells harmful from benign prompts inside "
-            f"({'; '.join(held)}). {forced}"
+            f"({'; '.join(held)}). {forced}{_words_do_as_well(found)}"
         )
     verdicts = "; ".join(f"{claim.id}: {claim.verdict}" for claim in found.claims)
     return (
         f"Nothing supported: no evidence that {found.design.model_id} recognizes harm behind the "
         f"prefill beyond what the controls give ({verdicts}). {forced}"
+    )
+
+
+def _words_do_as_well(found: Found) -> str:
+    """A sentence where supported claims read what the embeddings of the prompt tell already."""
+    areas = [
+        claim.shortcuts[WHOLE_TEXT]
+        for claim in found.claims
+        if claim.verdict == "supported"
+        and isinstance(claim.effect, Estimate)
+        and isinstance(area := claim.shortcuts.get(WHOLE_TEXT), float)
+        and area >= claim.effect.low
+    ]
+    if not areas:
+        return ""
+    return (
+        " What is read there is no more than the words: their embeddings, averaged over the "
+        f"prompt, do about as well (AUROC {', '.join(f'{area:.3f}' for area in areas)})."
     )
 
 
