@@ -6,26 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from rich.console import Console
 
 from trait_probe.evidence.claims import TEXT_BASELINE
 from trait_probe.evidence.crossed import Effect
-from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
+from trait_probe.evidence.estimate import strict_json
 from trait_probe.evidence.power import power_note
 from trait_probe.experiments._prefill.compare import Compared, Separated, Variant
+from trait_probe.experiments._prefill.criteria import criteria, percent, short, shuffled_json
 from trait_probe.experiments._prefill.figures import make_figures as make_figures
 from trait_probe.experiments._prefill.find import Condition, Found, TraitFound
 from trait_probe.experiments._prefill.pairs import request_text
 from trait_probe.experiments._prefill.reading import POSITIONS
-from trait_probe.experiments._prefill.results import (
-    WHOLE_TEXT,
-    criteria,
-    notes,
-    short,
-    shuffled_json,
-    verdict_line,
-)
-from trait_probe.report import page, terminal
+from trait_probe.experiments._prefill.results import WHOLE_TEXT, notes, verdict_line
+from trait_probe.report import page
 from trait_probe.report.locks import lock_notice
 from trait_probe.report.text import Notice, describe
 
@@ -71,7 +64,7 @@ def make_page(
         claims=tuple(claim.to_json() for claim in found.claims),
         sections=tuple(sections),
         details=details,
-        notices=tuple(_notices(found)),
+        notices=tuple(notices_of(found)),
     )
 
 
@@ -89,13 +82,13 @@ BEHAVIOUR_COLUMNS = (
 )
 
 
-def _behaviour_rows(conditions: tuple[Condition, ...]) -> tuple[tuple[str | int, ...], ...]:
+def behaviour_rows(conditions: tuple[Condition, ...]) -> tuple[tuple[str | int, ...], ...]:
     return tuple(
         (
             item.name,
             item.tokens,
             *(
-                _share(rate)
+                percent(rate)
                 for side in (item.harmful, item.benign)
                 for rate in (side.refusal, side.compliance)
             ),
@@ -105,14 +98,8 @@ def _behaviour_rows(conditions: tuple[Condition, ...]) -> tuple[tuple[str | int,
     )
 
 
-def _share(rate: Estimate | Unscored) -> str:
-    if isinstance(rate, Unscored):
-        return f"unscored: {rate.reason}"
-    return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-
-
 def _behaviour_table(found: Found) -> page.Table:
-    rows = _behaviour_rows((*found.conditions, *found.lengths[1:-1]))
+    rows = behaviour_rows((*found.conditions, *found.lengths[1:-1]))
     caption = (
         "Greedy answers, prefill included, by rule or judge; an answer may do neither. 95 % "
         "intervals, clustered by pair. All pairs."
@@ -136,7 +123,7 @@ def _trait_blocks(found: Found, trait: str, item: TraitFound) -> tuple[page.Bloc
     n = item.compared[0].crossed.harm_with.estimate.n_clusters
     where = page.Paragraph(
         f"Layers chosen on the selection pairs: "
-        f"{'; '.join(f'{at}, {site}' for at, site in item.sites.items())}. {_parting(item)} "
+        f"{'; '.join(f'{at}, {site}' for at, site in item.sites.items())}. {parting_words(item)} "
         f"{power_note(n)}"
     )
     return (
@@ -148,7 +135,7 @@ def _trait_blocks(found: Found, trait: str, item: TraitFound) -> tuple[page.Bloc
     )
 
 
-def _parting(item: TraitFound) -> str:
+def parting_words(item: TraitFound) -> str:
     at = item.path.found.parts_at
     if at is None:
         return "Along the words that both cells share the paths do not part."
@@ -166,16 +153,16 @@ def _compared_row(row: Compared) -> tuple[str, ...]:
     effects = (two.harm_without, two.harm_with, two.treatment_harmful, two.interaction)
     return (
         row.direction,
-        *(text for at in POSITIONS for text in _apart(row.at[at])),
-        *(_effect(effect) for effect in effects),
+        *(text for at in POSITIONS for text in apart(row.at[at])),
+        *(effect_words(effect) for effect in effects),
     )
 
 
-def _apart(found: Separated) -> tuple[str, str]:
+def apart(found: Separated) -> tuple[str, str]:
     return short(found.d), short(found.auroc)
 
 
-def _effect(effect: Effect) -> str:
+def effect_words(effect: Effect) -> str:
     return f"{short(effect.estimate)}, p = {effect.p:.2g}"
 
 
@@ -247,49 +234,7 @@ def _outcome_table(item: TraitFound) -> page.Table:
     return page.Table(("within C2", "value"), tuple(rows), caption)
 
 
-def print_found(found: Found, console: Console) -> None:
-    """The terminal's account."""
-    console.rule("Prefill attack")
-    for note in notes(found).values():
-        console.print(note, markup=False, highlight=False)
-    rows = [
-        (str(row[0]), str(row[2]), str(row[3]), str(row[5]))
-        for row in _behaviour_rows((*found.conditions, *found.lengths[1:-1]))
-    ]
-    columns = ("prefill", "harmful refused", "harmful complied", "benign complied")
-    terminal.print_table(columns, rows, console, "Behaviour, all pairs")
-    for trait, item in found.traits.items():
-        where = "; ".join(f"{at}: {site}" for at, site in item.sites.items())
-        terminal.print_table(
-            ("direction", "last token, d", "AUROC", "header, d", "AUROC", "interaction, SD"),
-            [
-                (
-                    row.direction,
-                    *(text for at in POSITIONS for text in _apart(row.at[at])),
-                    _effect(row.crossed.interaction),
-                )
-                for row in item.compared
-            ],
-            console,
-            f"{trait}: C2 against C4, report pairs ({where})",
-        )
-        console.print(_parting(item), markup=False, highlight=False)
-    terminal.print_table(
-        ("criterion", "observed", "met"),
-        [
-            (str(r["criterion"]), str(r["observed"]), "yes" if r["met"] else "no")
-            for r in criteria(found)
-        ],
-        console,
-        "Criteria of the plan",
-    )
-    terminal.print_claims([claim.to_json() for claim in found.claims], console)
-    console.print(verdict_line(found), style="bold", markup=False)
-    for notice in _notices(found):
-        terminal.print_notice(notice, console)
-
-
-def _notices(found: Found) -> list[Notice]:
+def notices_of(found: Found) -> list[Notice]:
     """How often the report pairs were opened, position by position."""
     notices = zip(POSITIONS, map(lock_notice, found.opened), strict=True)
     return [Notice(f"{at}: {notice.text}", notice.warning) for at, notice in notices]

@@ -12,7 +12,7 @@ from rich.console import Console
 from trait_probe.evidence.splits import split_by_group, text_id
 from trait_probe.experiments._fitting import contrasts, fit_traits
 from trait_probe.experiments._handed_in import handed_in
-from trait_probe.experiments._prefill import page
+from trait_probe.experiments._prefill import page, terminal
 from trait_probe.experiments._prefill.behaviour import behaviour_of
 from trait_probe.experiments._prefill.cells import (
     Cells,
@@ -72,7 +72,7 @@ def run(
             make_page=partial(page.make_page, found),
             settings=settings,
         )
-        page.print_found(found, console_or_stdout(console))
+        terminal.print_found(found, console_or_stdout(console))
         return Result(found, results, opened.folder)
 
 
