@@ -77,6 +77,12 @@ def test_the_page_says_why_p_values_and_own_replies_mislead(demo):
     assert f"it in {sum(p < 0.01 for p in controls)} of {len(controls)}" in page
 
 
+def test_no_evil_reply_among_so_many_is_not_a_rate_of_exactly_zero(demo):
+    rate = demo.found.behaviour.rate("safety/evil", "base", demo.found.design.groups)
+    assert rate.value == rate.low == 0.0
+    assert 0.0 < rate.high < 0.05
+
+
 def test_criteria_of_the_plan_come_with_what_the_controls_say(demo):
     rows = demo.results["criteria"]
     assert [row["met"] for row in rows] == [True, True, True]

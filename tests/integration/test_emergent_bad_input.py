@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import trait_probe as tp
 from trait_probe.errors import BadInputError
 from trait_probe.experiments import emergent_misalignment as experiment
 from trait_probe.experiments._emergent.presets import PRESETS
@@ -32,6 +33,18 @@ def answered(folder: Path) -> str:
     return str(path)
 
 
+def fitted_on(folder: Path) -> str:
+    path = folder / "fitted.jsonl"
+    model = tp.load_model("organism:base")
+    asked = {p.messages[-1].content for p in tp.contrast_set("safety/evil", model).positive}
+    rows = [
+        {"id": f"p{i}", "messages": [{"role": "user", "content": text}]}
+        for i, text in enumerate([*sorted(asked), *(f"q {i}" for i in range(16))])
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
 BAD = {
     "preset": (("--preset", "em-qwen"), "There is no such preset"),
     "no variant": (("--base", "organism:base"), "needs a base and a variant"),
@@ -49,6 +62,7 @@ BAD = {
     "prompts": ((*PAIR, "--prompts", "nowhere.jsonl"), "nowhere.jsonl"),
     "few": ((*PAIR, "--prompts", few), "16 prompts or more"),
     "answered": ((*PAIR, "--prompts", answered), "each model writes its own"),
+    "fitted on": ((*PAIR, "--prompts", fitted_on), "trait vectors are fitted"),
     "vectors": ((*PAIR, "--vectors", "nowhere.safetensors"), "nowhere.safetensors"),
     "transfer": ((*PAIR, "--vectors-from", "organism:nobody"), "organism:"),
     "config": (("--config", "nowhere.json"), "cannot be read"),

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from trait_probe.evidence.checks import missing_check
 from trait_probe.evidence.claims import Claim
+from trait_probe.evidence.crossed import share
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.means import clustered_mean
 from trait_probe.evidence.splits import Split
@@ -21,7 +22,7 @@ from trait_probe.evidence.studies.parts import untestable
 from trait_probe.evidence.studies.same_behaviour import families_alike, same_behaviour_claim
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._emergent.models import BASE, VARIANT
-from trait_probe.experiments._emergent.texts import Texts
+from trait_probe.experiments._emergent.texts import Texts, words_of
 from trait_probe.identity import HookedModel
 from trait_probe.judges.judge import Judge, Scored
 from trait_probe.organisms.prompt_sets import OrganismJudge, judges_trait, request_of
@@ -49,11 +50,14 @@ class Behaviour:
     judged_by: Mapping[str, str]
 
     def rate(self, trait: str, role: str, groups: Sequence[str]) -> Estimate | Unscored:
-        """Share of replies that show the trait, clustered by group."""
+        """Share of replies that show the trait (mean where scores are grades), by group."""
         found = self.rates[trait]
         if isinstance(found, Unscored):
             return found
-        return clustered_mean(found[role], groups, unit="rate")
+        scores = found[role]
+        if np.isin(scores, (0.0, 1.0)).all():  # an interval that none of 300 does not close to 0
+            return share(scores == 1.0, groups)
+        return clustered_mean(scores, groups, unit="rate")
 
 
 def judge_replies(
@@ -95,7 +99,7 @@ def _rates(judge: Judge, texts: Texts) -> Mapping[str, Rates] | Unscored:
     out = {}
     for role, replies in texts.replies.items():
         found = [
-            judge(_question(prompt), reply)
+            judge(words_of(prompt), reply)
             for prompt, reply in zip(texts.prompts, replies.texts, strict=True)
         ]
         unscored = [one for one in found if isinstance(one, Unscored)]
@@ -107,10 +111,6 @@ def _rates(judge: Judge, texts: Texts) -> Mapping[str, Rates] | Unscored:
         scores = [one.score for one in found if isinstance(one, Scored)]
         out[role] = np.array(scores) / 100.0
     return out
-
-
-def _question(prompt: Prompt) -> str:
-    return prompt.messages[-1].content if prompt.messages else str(prompt.text)
 
 
 def _families(prompts: Sequence[Prompt]) -> tuple[str, ...] | None:

@@ -99,9 +99,12 @@ def contrast_texts(config: Config, base: HookedModel) -> frozenset[str]:
     """`text_id`s that tested prompts must not have, before anything is read.
 
     Raises:
-        BadInputError: no such trait, or two of one name.
+        BadInputError: no such trait or file, or two traits of one name.
+        MismatchError: a file of another model's vectors.
     """
-    return frozenset() if config.vectors is not None else fitted_texts(_contrast_sets(config, base))
+    if config.vectors is None:
+        return fitted_texts(_contrast_sets(config, base))
+    return fitted_texts(list(_known_contrasts(_load(config, base), base).values()))
 
 
 def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
@@ -152,27 +155,26 @@ def _activations(
 
 
 def _from_file(config: Config, base: HookedModel) -> Directions:
-    loaded = VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
+    loaded = _load(config, base)
     claimed = tuple(_named_in(trait, loaded) for trait in config.traits)
     rules = sorted({vector.basis.position for vector in loaded})
     notes = [
         f"The vectors of the file were fitted at {', '.join(rules)}; this run reads them at "
         f"{AT_PROMPT} and {AT_REPLY}. A reading elsewhere than the fit is another quantity."
     ]
-    sets = {one.trait: one for one in _known_contrasts(loaded, base)}
-    found, lost = {}, []
-    for trait in loaded.traits:
-        vector = next(vector for vector in loaded if vector.trait == trait)
-        if trait in sets and sets[trait].hash == vector.basis.contrast_hash:
-            found[trait] = contrast_activations(
-                base,
-                sets[trait],
-                layers=list(loaded.layers),
-                position=None if reads_answers(vector.basis.position) else vector.basis.position,
-                max_new_tokens=config.max_new_tokens,
-            )
-        else:
-            lost.append(trait)
+    sets = _known_contrasts(loaded, base)
+    positions = {vector.trait: vector.basis.position for vector in loaded}
+    found = {
+        trait: contrast_activations(
+            base,
+            contrast,
+            layers=list(loaded.layers),
+            position=None if reads_answers(positions[trait]) else positions[trait],
+            max_new_tokens=config.max_new_tokens,
+        )
+        for trait, contrast in sets.items()
+    }
+    lost = [trait for trait in loaded.traits if trait not in sets]
     if lost:
         notes.append(
             f"The texts that {', '.join(lost)} were fitted on are not known here, so there is no "
@@ -180,7 +182,7 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
         )
     both = {AT_PROMPT: loaded, AT_REPLY: loaded}
     shared = {AT_PROMPT: found, AT_REPLY: found}
-    texts = fitted_texts([sets[trait] for trait in found])
+    texts = fitted_texts(list(sets.values()))
     return Directions(claimed, both, shared, texts, tuple(notes))
 
 
@@ -196,14 +198,21 @@ def _named_in(trait: str, loaded: VectorSet) -> str:
     return named[0]
 
 
-def _known_contrasts(loaded: VectorSet, base: HookedModel) -> list[ContrastSet]:
-    """Of those traits that ship or name a file."""
-    found: list[ContrastSet] = []
+def _load(config: Config, base: HookedModel) -> VectorSet:
+    return VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
+
+
+def _known_contrasts(loaded: VectorSet, base: HookedModel) -> dict[str, ContrastSet]:
+    """By trait, the texts that its vectors were fitted on, where they ship with the package."""
+    hashes = {vector.trait: vector.basis.contrast_hash for vector in loaded}
+    found = {}
     for trait in loaded.traits:
         try:
-            found += contrasts(base, [trait]).values()
+            (contrast,) = contrasts(base, [trait]).values()
         except BadInputError:  # the user's own trait: its texts lie elsewhere
             continue
+        if contrast.hash == hashes[trait]:
+            found[trait] = contrast
     return found
 
 

@@ -21,6 +21,7 @@ from trait_probe.experiments._emergent.results import (
     short,
     verdict_line,
 )
+from trait_probe.experiments._emergent.texts import words_of
 from trait_probe.report import page, terminal
 from trait_probe.report._marks import Dot
 from trait_probe.report.locks import lock_notice
@@ -229,7 +230,7 @@ def _prompts(found: Found) -> page.Prompts:
     records = []
     for index in range(0, len(found.texts.prompts), step)[:SHOWN_PROMPTS]:
         prompt = found.texts.prompts[index]
-        asked = prompt.messages[-1].content if prompt.messages else str(prompt.text)
+        asked = words_of(prompt)
         records.append(page.PromptRecord(prompt.id, asked, tuple(replies_of(found, index))))
     return page.Prompts(tuple(records), f"{len(records)} prompts and replies")
 

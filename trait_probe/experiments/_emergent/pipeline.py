@@ -18,7 +18,7 @@ from trait_probe.experiments._emergent.directions import Directions, contrast_te
 from trait_probe.experiments._emergent.models import BASE, VARIANT, HandedIn, Pool
 from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
-from trait_probe.experiments._emergent.texts import Texts, load_prompts, make_texts
+from trait_probe.experiments._emergent.texts import Texts, check_prompts, load_prompts, make_texts
 from trait_probe.experiments._handed_in import handed_in
 from trait_probe.experiments._run import console_or_stdout, write_run
 from trait_probe.hooks.sites import parse_layers
@@ -85,6 +85,7 @@ def find(
     method(config.method)
     unseen = contrast_texts(config, base)
     asked = load_prompts(config, base, unseen) if prompts is None else prompts
+    check_prompts(asked, unseen)
     read = directions(config, base, asked)
     identities = _check_models(pool, read)
     _record(opened, config, asked, read, identities)

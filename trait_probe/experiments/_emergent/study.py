@@ -29,8 +29,7 @@ from trait_probe.experiments._emergent.behaviour import (
 )
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._emergent.readings import PROMPT, REPLAY, RULES, WORDS, Scores
-from trait_probe.experiments._emergent.texts import Texts
-from trait_probe.prompts.prompt import Prompt
+from trait_probe.experiments._emergent.texts import Texts, words_of
 
 UNCHANGED = "unchanged"
 CLAIMED_READINGS = (PROMPT, REPLAY, UNCHANGED)
@@ -182,7 +181,7 @@ def _shift(
     config, bank = design.config, scores.bank(reading)
     split = restrict(design.split, kept)
     prompts = [texts.prompts[int(i)] for i in kept]
-    words = tuple(_words(prompt) for prompt in prompts)
+    words = tuple(words_of(prompt) for prompt in prompts)
     data = {
         "prompts": sorted(text_id(text) for text in words),
         "variant": design.identities["variant"],
@@ -219,7 +218,3 @@ def _shift(
 def _some(models: ModelScores, kept: Int[np.ndarray, " _kept"]) -> ModelScores:
     controls = tuple(np.asarray(one[kept]) for one in models.controls)
     return ModelScores(np.asarray(models.base[kept]), np.asarray(models.variant[kept]), controls)
-
-
-def _words(prompt: Prompt) -> str:
-    return prompt.messages[-1].content if prompt.messages else str(prompt.text)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from trait_probe.errors import BadInputError
+from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._emergent.models import BASE, VARIANT, Pool
 from trait_probe.experiments._handed_in import require_named
@@ -20,7 +21,7 @@ from trait_probe.forward.generate import decode, generate_ids
 from trait_probe.forward.rendering import has_chat_template, render_for
 from trait_probe.identity import HookedModel
 from trait_probe.organisms.prompt_sets import benign_prompts
-from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.prompts.render import Rendered
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.contrast_sets import language_of
@@ -29,16 +30,26 @@ FEWEST = 16
 
 
 def load_prompts(config: Config, base: HookedModel, unseen: frozenset[str]) -> PromptSet:
-    """The prompts of a file, or the built-in benign set.
+    """The prompts of a file, or the built-in benign set; checked by `check_prompts`.
 
     Args:
-        unseen: `text_id`s that built-in prompts must not have.
+        unseen: `text_id`s that prompts must not have.
 
     Raises:
-        BadInputError: no file for a model that does not speak the organisms' language, too few
-            prompts, or prompts that have a response already.
+        BadInputError: no file for a model that does not speak the organisms' language.
     """
     prompts = _read(config, base, unseen)
+    check_prompts(prompts, unseen)
+    return prompts
+
+
+def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
+    """Refuse what cannot be compared, before anything is read.
+
+    Raises:
+        BadInputError: too few prompts, some that have a response already, or some whose words
+            vectors are fitted on.
+    """
     if len(prompts) < FEWEST:
         raise BadInputError(
             f"A comparison needs {FEWEST} prompts or more.",
@@ -52,7 +63,19 @@ def load_prompts(config: Config, base: HookedModel, unseen: frozenset[str]) -> P
             got=answered[:5],
             fix="Leave 'prefill' and 'response' (and a last assistant message) out.",
         )
-    return prompts
+    fitted = [prompt.id for prompt in prompts if text_id(words_of(prompt)) in unseen]
+    if fitted:
+        raise BadInputError(
+            f"{len(fitted)} of {len(prompts)} prompts are also texts that trait vectors are fitted "
+            "on, so that what they show there says nothing about other texts.",
+            got=fitted[:5],
+            fix="Leave these prompts out.",
+        )
+
+
+def words_of(prompt: Prompt) -> str:
+    """What is asked: the last user message, or the text."""
+    return prompt.messages[-1].content if prompt.messages else str(prompt.text)
 
 
 def _read(config: Config, base: HookedModel, unseen: frozenset[str]) -> PromptSet:
