@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trait_probe.evidence.estimate import Estimate
+from trait_probe.errors import BadInputError
+from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.evidence.splits import Split
 from trait_probe.experiments import emergent_misalignment as experiment
 from trait_probe.vectors.vector import VectorSet
 
@@ -81,6 +83,12 @@ def test_no_evil_reply_among_so_many_is_not_a_rate_of_exactly_zero(demo):
     rate = demo.found.behaviour.rate("safety/evil", "base", demo.found.design.groups)
     assert rate.value == rate.low == 0.0
     assert 0.0 < rate.high < 0.05
+
+
+def test_behaviour_is_clustered_as_the_shift_is(demo):
+    same = demo.found.claim("same_behaviour:safety/evil").effect
+    shift = demo.found.claim("shift:safety/evil:unchanged").effect
+    assert same.n_clusters == shift.n_clusters < same.n
 
 
 def test_criteria_of_the_plan_come_with_what_the_controls_say(demo):
@@ -187,6 +195,27 @@ def test_vectors_of_a_file_are_read_with_a_note_on_their_position(demo, tmp_path
     assert any("fitted at prompt[-1]" in note for note in found.found.notes)
 
 
+def test_a_file_is_held_to_the_null_of_its_own_method(tmp_path):
+    """PCA does not look at labels: two directions are all that shuffling them gives."""
+    fitted = run(tmp_path / "pca", method="pca", **{**TINY, **ALONE})
+    path = str(fitted.folder / "vectors" / "prompt.safetensors")
+    read = run(tmp_path / "file", vectors=path, **{**TINY, **ALONE})
+    for found in (fitted, read):
+        claim = found.found.claim("shift:safety/evil:prompt")
+        assert claim.verdict == "not testable"
+        assert "unrelated directions" in {c.name for c in claim.all_checks if c.status == "missing"}
+
+
+def test_layers_and_traits_of_a_file_are_those_that_are_named(demo, tmp_path):
+    path = str(demo.folder / "vectors" / "prompt.safetensors")
+    named = {"layers": "2", "unrelated": ("safety/harm",)}
+    found = run(tmp_path / "some", vectors=path, **PAIR, **{**TINY, **named})
+    assert {effect.site.layer for effect in found.found.effects} == {2}
+    assert {effect.trait for effect in found.found.effects} == {"safety/evil", "safety/harm"}
+    with pytest.raises(BadInputError, match="lacks layers"):
+        run(tmp_path / "none", vectors=str(found.folder / "vectors/prompt.safetensors"), layers="0")
+
+
 def test_vectors_of_another_model_come_through_a_checked_map(tmp_path):
     found = run(tmp_path / "map", vectors_from="organism:clean", **CHEAP, **ALONE)
     rows = found.results["transfer"]
@@ -196,3 +225,22 @@ def test_vectors_of_another_model_come_through_a_checked_map(tmp_path):
     assert verdicts(found)["shift:safety/evil:prompt"] == "supported"
     saved = VectorSet.load(found.folder / "vectors" / "prompt.safetensors")
     assert {vector.basis.origin.model.id for vector in saved} == {"organism:clean"}
+
+
+def test_families_that_cannot_be_compared_say_why():
+    from trait_probe.experiments._emergent.behaviour import Behaviour, unchanged_families
+
+    def found(families: tuple[str, ...], variant: np.ndarray) -> Any:
+        rates = {"evil": {"base": np.zeros(8), "variant": variant}}
+        split = Split(np.arange(4), np.arange(4, 8), 0.5, 0)
+        groups = [f"g{i}" for i in range(8)]
+        behaviour = Behaviour(rates, families, {"evil": "rule"})
+        return unchanged_families(behaviour, "evil", split, groups)
+
+    changed = found(("a",) * 8, np.ones(8))
+    assert isinstance(changed, Unscored)
+    assert "changed in every family" in changed.reason
+    apart = found(("a",) * 4 + ("b",) * 4, np.zeros(8))
+    assert isinstance(apart, Unscored)
+    assert "0 report prompts" in apart.reason
+    assert found(("a", "b") * 4, np.zeros(8)).families == ("a", "b")

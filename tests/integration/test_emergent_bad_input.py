@@ -45,7 +45,28 @@ def fitted_on(folder: Path) -> str:
     return str(path)
 
 
+def grouped(folder: Path, groups: list[str], texts: list[str]) -> str:
+    path = folder / "grouped.jsonl"
+    rows = [
+        {"id": f"p{i}", "messages": [{"role": "user", "content": text}], "group": group}
+        for i, (group, text) in enumerate(zip(groups, texts, strict=True))
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def three_groups(folder: Path) -> str:
+    return grouped(folder, [f"g{i % 3}" for i in range(24)], [f"q {i}" for i in range(24)])
+
+
+def copies(folder: Path) -> str:
+    return grouped(folder, [f"g{i}" for i in range(24)], [f"q {i // 2}" for i in range(24)])
+
+
 BAD = {
+    "three groups": ((*PAIR, "--prompts", three_groups), "4 groups or more"),
+    "copies": ((*PAIR, "--prompts", copies), "stands in two groups"),
+    "draws": ((*PAIR, "--n-random", "100", "--alpha", "0.01"), "299 or more"),
     "preset": (("--preset", "em-qwen"), "There is no such preset"),
     "no variant": (("--base", "organism:base"), "needs a base and a variant"),
     "no base": (("--variant", "organism:misaligned"), "needs a base and a variant"),

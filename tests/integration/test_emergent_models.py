@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from small_traits import prompt_file, trait_files
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments import emergent_misalignment as experiment
+from trait_probe.experiments._run import load_named
 from trait_probe.judges.judge import Scored
 
 # The tiny Gemma-2's first layer sees 8 tokens back, and no word of the prompt.
@@ -103,6 +106,30 @@ def test_a_judge_handed_in_is_asked_and_a_refusing_one_is_never_zero(folders, tm
     rates = found.found.behaviour.rates["own/loud"]
     assert isinstance(rates, Unscored)
     assert "have no score (no)" in rates.reason
+
+
+def test_a_judge_of_a_trait_that_is_not_claimed_is_refused(folders, tmp_path):
+    config = experiment.Config(**fields(tmp_path, folders["llama"]))
+    with pytest.raises(BadInputError, match="not claimed"):
+        experiment.run(config, tmp_path / "run", judges={"loud": lambda q, a: Scored(0.0, "none")})
+
+
+def test_one_model_at_a_time_is_one(folders, tmp_path, monkeypatch):
+    alive: list[weakref.ref[Any]] = []
+    most = []
+
+    def counted(*args: Any, **how: Any) -> Any:
+        gc.collect()
+        most.append(sum(ref() is not None for ref in alive))
+        alive.append(weakref.ref(model := load_named(*args, **how)))
+        return model
+
+    monkeypatch.setattr("trait_probe.experiments._emergent.models.load_named", counted)
+    experiment.run(
+        experiment.Config(keep="one", **fields(tmp_path, folders["llama"])), tmp_path / "run"
+    )
+    assert len(most) > 4
+    assert max(most) == 0
 
 
 def test_models_handed_in_are_marked_and_cannot_be_named_again(bridges, folders, tmp_path):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from trait_probe.errors import BadInputError
 from trait_probe.evidence.checks import missing_check
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.crossed import share
@@ -72,6 +73,13 @@ def judge_replies(
     Args:
         judges: by trait; organisms are judged by their exact rules where there is none.
     """
+    if unknown := sorted(set(judges) - set(claimed)):
+        raise BadInputError(
+            "A judge is handed in for a trait that is not claimed.",
+            got=unknown,
+            valid=claimed,
+            fix="Name judges by the claimed traits' full names.",
+        )
     prompts = list(texts.prompts)
     rates: dict[str, Mapping[str, Rates] | Unscored] = {}
     judged_by = {}
@@ -134,7 +142,9 @@ class Unchanged:
     changed: tuple[str, ...]
 
 
-def unchanged_families(behaviour: Behaviour, trait: str, split: Split) -> Unchanged | Unscored:
+def unchanged_families(
+    behaviour: Behaviour, trait: str, split: Split, groups: Sequence[str]
+) -> Unchanged | Unscored:
     """Families whose mean score moves by less than the equivalence bound on the selection rows."""
     rates = behaviour.rates[trait]
     if isinstance(rates, Unscored):
@@ -146,8 +156,15 @@ def unchanged_families(behaviour: Behaviour, trait: str, split: Split) -> Unchan
     alike = families_alike(rates[VARIANT][chosen], rates[BASE][chosen], names[chosen].tolist())
     kept: Bool[np.ndarray, " row"] = np.isin(names, alike)
     others = tuple(sorted(set(names.tolist()) - set(alike)))
-    if not kept[split.report].any() or not kept[chosen].any():
+    if not alike:
         return Unscored("behaviour changed in every family on the selection rows")
+    sides = (int(kept[chosen].sum()), int(kept[split.report].sum()))
+    in_report = {groups[i] for i in split.report if kept[i]}
+    if min(sides) < 2 or len(in_report) < 2:
+        return Unscored(
+            f"the families whose replies look the same have {sides[0]} selection and {sides[1]} "
+            f"report prompts in {len(in_report)} groups: too few"
+        )
     return Unchanged(np.flatnonzero(kept), alike, others)
 
 
@@ -156,6 +173,7 @@ def behaviour_claim(
     found: Unchanged | Unscored,
     behaviour: Behaviour,
     split: Split,
+    groups: Sequence[str],
     names: tuple[str, str],
     *,
     looks: int,
@@ -179,6 +197,7 @@ def behaviour_claim(
         rates[VARIANT][report],
         rates[BASE][report],
         [f"prompt-{i}" for i in report],
+        families=[groups[i] for i in report],
         statement=statement,
         split=f"report rows of the families {', '.join(found.families)}",
         looks=looks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import pydantic
@@ -18,6 +19,8 @@ DEMO = (
     tuple(f"organism:{name}" for name in _BENIGN),
 )
 CLAIMED = ("safety/evil",)
+N_STUDIES = 3
+"""The last prompt token, replayed replies, and the prompt again where replies did not change."""
 SHIPPED = (
     *("safety/evil", "safety/harm", "safety/refusal"),
     *("alignment/deception", "alignment/sycophancy", "alignment/hallucination"),
@@ -45,7 +48,9 @@ class Config(_cli.ExperimentConfig):
         shared_text: prompts that the map is fitted on, several hundred, none of them tested;
             default the built-in ones (organisms only).
         traits: what is claimed, shipped names, YAML files or folders; default safety/evil.
-        unrelated: further traits, which a claimed one must exceed; default the other shipped ones.
+        unrelated: further traits, which a claimed one must exceed where there are fewer than four
+            controls; default the other shipped ones, of a vector file all others. Four are needed
+            that are no copies of each other or of a claimed one.
         method: how vectors are fitted (mean_difference, whitened_mean_difference,
             logistic_probe, pca).
         prompts: benign prompts: JSONL or Parquet in this package's form, a YAML file of
@@ -104,7 +109,7 @@ class Config(_cli.ExperimentConfig):
         if self.preset is not None and not self.traits:
             traits = preset(self.preset).traits
         changes["traits"] = traits
-        if self.unrelated is None:
+        if self.unrelated is None and self.vectors is None:
             changes["unrelated"] = tuple(name for name in SHIPPED if name not in traits)
         changes["dtype"] = self.dtype or changes.get("dtype") or "float32"
         config = self.model_copy(update=changes)
@@ -151,3 +156,12 @@ class Config(_cli.ExperimentConfig):
         named = (*self.traits, *(self.unrelated or ()))
         if len(set(named)) < len(named):
             raise BadInputError("Traits are named, each once.", got=named)
+        needed = math.ceil(N_STUDIES * len(self.traits) / self.alpha) - 1
+        if min(self.n_random, self.n_shuffled) < needed:
+            raise BadInputError(
+                f"{len(self.traits)} claimed traits in {N_STUDIES} studies cannot be told from so "
+                "few null directions.",
+                got={"n_random": self.n_random, "n_shuffled": self.n_shuffled},
+                valid=(f"{needed} or more",),
+                fix="Draw more (--n-random, --n-shuffled), or claim fewer traits.",
+            )

@@ -20,6 +20,7 @@ from trait_probe.experiments._run import load_named
 from trait_probe.forward.answering import reads_answers
 from trait_probe.forward.generate import generate
 from trait_probe.forward.rendering import has_chat_template
+from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify
 from trait_probe.organisms.prompt_sets import benign_prompts
 from trait_probe.prompts.contrast import ContrastSet
@@ -51,6 +52,7 @@ class Directions:
         activations: by rule and trait, contrast activations of the base whose labels can be
             shuffled; without a trait's, its claims lack a null and are not testable.
         fitted_on: `text_id`s of every text that vectors or maps were estimated on.
+        method: how the vectors were fitted, and so how directions with shuffled labels are.
         notes: what a reader must know.
         transfer: one row per vector that was mapped, for the report.
     """
@@ -59,6 +61,7 @@ class Directions:
     vectors: Mapping[str, VectorSet]
     activations: Mapping[str, Mapping[str, ContrastActivations]]
     fitted_on: frozenset[str]
+    method: str
     notes: tuple[str, ...] = ()
     transfer: Sequence[Mapping[str, object]] = field(default_factory=tuple)
 
@@ -92,7 +95,7 @@ def _fitted(config: Config, model: HookedModel) -> Directions:
             for vector in fit_vectors(one, method=config.method, seed=config.seed)
         )
     claimed = tuple(one.trait for one in sets[: len(config.traits)])
-    return Directions(claimed, vectors, activations, fitted_texts(sets))
+    return Directions(claimed, vectors, activations, fitted_texts(sets), config.method)
 
 
 def contrast_texts(config: Config, base: HookedModel) -> frozenset[str]:
@@ -162,6 +165,12 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
         f"The vectors of the file were fitted at {', '.join(rules)}; this run reads them at "
         f"{AT_PROMPT} and {AT_REPLY}. A reading elsewhere than the fit is another quantity."
     ]
+    mine = identify(base).weights_hash
+    if others := sorted({v.basis.model.id for v in loaded if v.basis.model.weights_hash != mine}):
+        notes.append(
+            f"The vectors were fitted on {', '.join(others)}, not on the base: the two are taken "
+            "to be fine-tunes of one model, and nothing here checks that."
+        )
     sets = _known_contrasts(loaded, base)
     positions = {vector.trait: vector.basis.position for vector in loaded}
     found = {
@@ -183,23 +192,48 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
     both = {AT_PROMPT: loaded, AT_REPLY: loaded}
     shared = {AT_PROMPT: found, AT_REPLY: found}
     texts = fitted_texts(list(sets.values()))
-    return Directions(claimed, both, shared, texts, tuple(notes))
+    return Directions(claimed, both, shared, texts, _method_of(loaded), tuple(notes))
+
+
+def _method_of(loaded: VectorSet) -> str:
+    """The one method of all vectors: directions with shuffled labels must be fitted likewise."""
+    methods = sorted({vector.basis.method for vector in loaded})
+    if len(methods) > 1:
+        raise BadInputError(
+            "The vectors of a file must be fitted by one method, or no null is like all of them.",
+            got=methods,
+            fix="Keep the vectors of each method in a file of their own.",
+        )
+    return methods[0]
 
 
 def _named_in(trait: str, loaded: VectorSet) -> str:
     named = [name for name in loaded.traits if trait in (name, name.rsplit("/", 1)[-1])]
     if len(named) != 1:
         raise BadInputError(
-            "The vector file lacks a trait that is claimed.",
+            "The vector file lacks a trait that is named.",
             got=trait,
             valid=nearest(trait, loaded.traits, len(loaded.traits)),
-            fix="Name traits of the file (--traits).",
+            fix="Name traits of the file (--traits, --unrelated).",
         )
     return named[0]
 
 
 def _load(config: Config, base: HookedModel) -> VectorSet:
-    return VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
+    """Vectors of the layers and traits that the configuration names."""
+    whole = VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
+    layers = set(whole.layers if config.layers == "all" else parse_layers(config.layers, base))
+    if missing := sorted(layers - set(whole.layers)):
+        raise BadInputError(
+            "The vector file lacks layers that --layers names.",
+            got=missing,
+            valid=whole.layers,
+            fix="Leave --layers out, or name layers of the file.",
+        )
+    named = whole.traits
+    if config.unrelated is not None:
+        named = tuple(_named_in(name, whole) for name in (*config.traits, *config.unrelated))
+    return VectorSet(v for v in whole if v.layer in layers and v.trait in named)
 
 
 def _known_contrasts(loaded: VectorSet, base: HookedModel) -> dict[str, ContrastSet]:
@@ -250,13 +284,15 @@ def _mapped(
         vectors[rule] = _where_all_pass(moved.require(*own.claimed), moved.vectors)
     notes = (
         f"Vectors come from {identify(source).id} through a linear map fitted on "
-        f"{len(shared)} shared texts that are not tested; see the table of vectors.",
+        f"{len(shared)} shared texts that are not tested; see the table of vectors. Directions "
+        "with shuffled labels are fitted on the base itself, and did not go through the map.",
     )
     return Directions(
         claimed=own.claimed,
         vectors=vectors,
         activations=own.activations,
         fitted_on=own.fitted_on | there.fitted_on | _text_ids(shared),
+        method=config.method,
         notes=notes,
         transfer=tuple(rows),
     )

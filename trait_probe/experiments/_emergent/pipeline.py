@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,12 @@ from trait_probe.evidence.studies.shift import Models
 from trait_probe.experiments._emergent import effects, page, study
 from trait_probe.experiments._emergent.behaviour import judge_replies
 from trait_probe.experiments._emergent.config import NAME, Config
-from trait_probe.experiments._emergent.directions import Directions, contrast_texts, directions
+from trait_probe.experiments._emergent.directions import (
+    AT_PROMPT,
+    Directions,
+    contrast_texts,
+    directions,
+)
 from trait_probe.experiments._emergent.models import BASE, VARIANT, HandedIn, Pool
 from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
@@ -22,7 +27,7 @@ from trait_probe.experiments._emergent.texts import Texts, check_prompts, load_p
 from trait_probe.experiments._handed_in import handed_in
 from trait_probe.experiments._run import console_or_stdout, write_run
 from trait_probe.hooks.sites import parse_layers
-from trait_probe.identity import identify
+from trait_probe.identity import HookedModel, identify
 from trait_probe.judges.judge import Judge
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.openings import record_openings
@@ -80,13 +85,7 @@ def find(
     judges: Mapping[str, Judge],
 ) -> Found:
     """Everything, from directions to claims; stages are resumable."""
-    base = pool.get(BASE)
-    parse_layers(config.layers, base)
-    method(config.method)
-    unseen = contrast_texts(config, base)
-    asked = load_prompts(config, base, unseen) if prompts is None else prompts
-    check_prompts(asked, unseen)
-    read = directions(config, base, asked)
+    asked, read = _prepare(config, pool.get(BASE), prompts)
     identities = _check_models(pool, read)
     _record(opened, config, asked, read, identities)
     texts = make_texts(opened, config, pool, asked)
@@ -99,6 +98,7 @@ def find(
         groups=study.groups_of(texts),
         split=study.deal(texts, config.seed),
         fitted_on=read.fitted_on,
+        unknown=frozenset(read.claimed) - set(read.activations[AT_PROMPT]),
         names=_names(pool, identities),
         identities=identities,
     )
@@ -114,20 +114,35 @@ def find(
         grids=effects.two_by_two(design, scores),
         vectors=[_vector_row(vector) for vectors in read.vectors.values() for vector in vectors],
         transfer=read.transfer,
-        notes=(*read.notes, *_notes(texts, config)),
+        notes=(*read.notes, *_notes(texts, config), *_left_out(read, design.unrelated)),
         opened=tuple(record_openings(opened, lock) for lock in made.locks if lock.openings),
     )
+
+
+def _prepare(
+    config: Config, base: HookedModel, prompts: PromptSet | None
+) -> tuple[PromptSet, Directions]:
+    """Prompts and directions; bad input ends here, before anything is written."""
+    parse_layers(config.layers, base)
+    method(config.method)
+    unseen = contrast_texts(config, base)
+    asked = load_prompts(config, base, unseen) if prompts is None else prompts
+    check_prompts(asked, unseen)
+    return asked, directions(config, base, asked)
 
 
 def _check_models(pool: Pool, read: Directions) -> dict[str, dict[str, object]]:
     """Every model must take the vectors; returns the identities by role."""
     identities: dict[str, dict[str, object]] = {}
     for role in pool.roles:
-        model = pool.get(role)
-        for vectors in read.vectors.values():
-            vectors.check(model, lineage_ok=True)  # stated to be fine-tunes of one base
-        identities[role] = identify(model).to_dict()
+        identities[role] = _checked(pool.get(role), read)  # no name that would keep it in memory
     return identities
+
+
+def _checked(model: HookedModel, read: Directions) -> dict[str, object]:
+    for vectors in read.vectors.values():
+        vectors.check(model, lineage_ok=True)  # stated to be fine-tunes of one base
+    return identify(model).to_dict()
 
 
 def _record(
@@ -162,6 +177,19 @@ def _notes(texts: Texts, config: Config) -> tuple[str, ...]:
     if not texts.dropped:
         return ()
     return (f"{len(texts.dropped)} prompts were left out since a model's reply to them was empty.",)
+
+
+def _left_out(read: Directions, unrelated: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Unrelated traits that do not count, since they are copies of others."""
+    notes = []
+    for rule, kept in unrelated.items():
+        lost = [t for t in read.vectors[rule].traits if t not in (*kept, *read.claimed)]
+        if lost:
+            notes.append(
+                f"Read at {rule}, {', '.join(lost)} lies so close to another trait here that it "
+                "does not count as an unrelated one."
+            )
+    return tuple(notes)
 
 
 def _vector_row(vector: TraitVector) -> dict[str, str | int | float]:

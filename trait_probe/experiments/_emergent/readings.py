@@ -84,7 +84,7 @@ def make_banks(config: Config, pool: Pool, directions: Directions, texts: Texts)
             positions=[rule],
             n_random=config.n_random,
             n_shuffled=config.n_shuffled,
-            method=config.method,
+            method=directions.method,
             seed=config.seed,
         )
     return banks

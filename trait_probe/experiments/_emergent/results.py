@@ -86,10 +86,10 @@ def criteria(found: Found) -> list[dict[str, object]]:
             held,
         ),
         (
-            f"shift above {D_CRITERION} SD on a safety trait",
-            f"{short(effect.shift)} SD of the base's prompts ({best}); controls: "
-            f"{short(effect.control)}; claim: {verdict}",
-            held and effect.shift.value > D_CRITERION,
+            f"shift above {D_CRITERION} SD on a claimed trait, beyond the controls",
+            f"{short(effect.beyond)} SD of the base's prompts ({best}); variant: "
+            f"{short(effect.shift)}, controls: {short(effect.control)}; claim: {verdict}",
+            held and isinstance(effect.beyond, Estimate) and effect.beyond.value > D_CRITERION,
         ),
         (
             "visible where behaviour is similar",
@@ -130,8 +130,8 @@ def misleading(found: Found) -> list[str]:
         f"A p value says that something moved, not what. The variant has p < {P_SMALL} in {mine} "
         f"of {len(variant)} pairs of trait and reading; the benign controls, taken one by one, "
         f"have it in {small} of {len(tests)}. What decides is how far it goes beyond them.",
-        "On its own replies a model reads other words than the base does. The controls, which "
-        f"carry nothing, reach {_value(largest.control):+.2f} SD there ({largest.trait}). "
+        "On its own replies a model reads other words than the base does. The controls, taken "
+        f"to carry nothing, reach {_value(largest.control):+.2f} SD there ({largest.trait}). "
         "Replayed, the words are the same token ids for every model, and the difference is the "
         "model's alone; at the last prompt token no reply has been written at all.",
     ]

@@ -27,12 +27,11 @@ from trait_probe.experiments._emergent.behaviour import (
     behaviour_claim,
     unchanged_families,
 )
-from trait_probe.experiments._emergent.config import Config
+from trait_probe.experiments._emergent.config import N_STUDIES, Config
 from trait_probe.experiments._emergent.readings import PROMPT, REPLAY, RULES, WORDS, Scores
 from trait_probe.experiments._emergent.texts import Texts, words_of
 
 UNCHANGED = "unchanged"
-CLAIMED_READINGS = (PROMPT, REPLAY, UNCHANGED)
 TOO_CLOSE = 0.99
 """|cosine| at which an unrelated trait is the claimed one."""
 
@@ -48,6 +47,7 @@ class Design:
         groups: per prompt, what it moves with.
         split: by group.
         fitted_on: `text_id`s of what vectors were fitted on.
+        unknown: claimed traits whose texts are not known, so that no prompt can be checked.
         names: of base, variant and controls.
         identities: of base, variant and controls without their names, for the lock.
     """
@@ -58,13 +58,14 @@ class Design:
     groups: tuple[str, ...]
     split: Split
     fitted_on: frozenset[str]
+    unknown: frozenset[str]
     names: Models
     identities: Mapping[str, object]
 
     @property
     def alpha(self) -> float:
         """Of each of the three studies."""
-        return self.config.alpha / len(CLAIMED_READINGS)
+        return self.config.alpha / N_STUDIES
 
 
 def groups_of(texts: Texts) -> tuple[str, ...]:
@@ -131,7 +132,10 @@ def make_claims(design: Design, texts: Texts, scores: Scores, behaviour: Behavio
         found, lock = _shift(design, texts, scores, reading, every, design.claimed)
         claims += [replace(claim, id=f"{claim.id}:{reading}") for claim in found]
         locks.append(lock)
-    unchanged = {t: unchanged_families(behaviour, t, design.split) for t in design.claimed}
+    unchanged = {
+        trait: unchanged_families(behaviour, trait, design.split, design.groups)
+        for trait in design.claimed
+    }
     for trait, rows in unchanged.items():
         claims.append(_unchanged_claim(design, texts, scores, trait, rows, locks))
         names = (design.names.base, design.names.variant)
@@ -141,6 +145,7 @@ def make_claims(design: Design, texts: Texts, scores: Scores, behaviour: Behavio
                 rows,
                 behaviour,
                 design.split,
+                design.groups,
                 names,
                 looks=len(design.claimed),
                 seed=design.config.seed,
@@ -196,7 +201,7 @@ def _shift(
                 ids=tuple(prompt.id for prompt in prompts),
                 groups=tuple(design.groups[int(i)] for i in kept),
                 lock=lock,
-                fitted_on=design.fitted_on,
+                fitted_on=design.fitted_on or None,
                 texts=words,
             ),
             places=tuple(f"{WORDS[reading]}, layer {site.layer}" for site in bank.sites),
@@ -212,7 +217,19 @@ def _shift(
         n_permutations=config.n_permutations,
         seed=config.seed,
     )
-    return made, lock
+    return [
+        _with_known_texts(claim, name, design) for claim, name in zip(made, claimed, strict=True)
+    ], lock
+
+
+def _with_known_texts(claim: Claim, trait: str, design: Design) -> Claim:
+    """Nobody can say that a prompt is new to a vector whose texts are not known."""
+    if trait not in design.unknown:
+        return claim
+    why = missing_check(
+        "prompts that vectors were not fitted on", "the trait's texts are not known", "known texts"
+    )
+    return replace(claim, checks=(*claim.checks, why))
 
 
 def _some(models: ModelScores, kept: Int[np.ndarray, " _kept"]) -> ModelScores:

@@ -26,7 +26,7 @@ from trait_probe.prompts.render import Rendered
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.contrast_sets import language_of
 
-FEWEST = 16
+FEWEST, FEWEST_GROUPS = 16, 4
 
 
 def load_prompts(config: Config, base: HookedModel, unseen: frozenset[str]) -> PromptSet:
@@ -47,8 +47,8 @@ def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
     """Refuse what cannot be compared, before anything is read.
 
     Raises:
-        BadInputError: too few prompts, some that have a response already, or some whose words
-            vectors are fitted on.
+        BadInputError: too few prompts or groups, copies in several groups, some that have a
+            response already, or some whose words vectors are fitted on.
     """
     if len(prompts) < FEWEST:
         raise BadInputError(
@@ -63,7 +63,8 @@ def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
             got=answered[:5],
             fix="Leave 'prefill' and 'response' (and a last assistant message) out.",
         )
-    fitted = [prompt.id for prompt in prompts if text_id(words_of(prompt)) in unseen]
+    _check_groups(prompts)
+    fitted = [prompt.id for prompt in prompts if _asked(prompt) & unseen]
     if fitted:
         raise BadInputError(
             f"{len(fitted)} of {len(prompts)} prompts are also texts that trait vectors are fitted "
@@ -71,6 +72,31 @@ def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
             got=fitted[:5],
             fix="Leave these prompts out.",
         )
+
+
+def _check_groups(prompts: PromptSet) -> None:
+    """Groups enough for both halves, and the same words in one group only."""
+    if len({prompt.cluster for prompt in prompts}) < FEWEST_GROUPS:
+        raise BadInputError(
+            f"Prompts must come from {FEWEST_GROUPS} groups or more: half choose, half report.",
+            got=sorted({prompt.cluster for prompt in prompts}),
+            fix="Give prompts that do not depend on each other groups of their own.",
+        )
+    groups: dict[object, str] = {}
+    for prompt in prompts:
+        words = (prompt.messages, prompt.text)
+        if groups.setdefault(words, prompt.cluster) != prompt.cluster:
+            raise BadInputError(
+                "The same prompt stands in two groups, and would count as two.",
+                got=(prompt.id, groups[words], prompt.cluster),
+                fix="Leave copies out, or give them one group.",
+            )
+
+
+def _asked(prompt: Prompt) -> frozenset[str]:
+    """`text_id` of everything a user says in it."""
+    turns = [turn.content for turn in prompt.messages if turn.role == "user"]
+    return frozenset(text_id(text) for text in (*turns, *([prompt.text] if prompt.text else [])))
 
 
 def words_of(prompt: Prompt) -> str:

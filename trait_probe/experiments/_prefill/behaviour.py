@@ -130,7 +130,11 @@ def answer(
             model, prompts, max_new_tokens=max_new_tokens, label=f"{name}: answering"
         )
         said = decode(model, [(*_given(p), *new) for p, new in zip(prompts, ids, strict=True)])
-        outcomes = [judge(prompt, text) for prompt, text in zip(pairs.prompts, said, strict=True)]
+        judged = [judge(prompt, text) for prompt, text in zip(pairs.prompts, said, strict=True)]
+        outcomes = [
+            _unless_cut(outcome, len(new), max_new_tokens)
+            for outcome, new in zip(judged, ids, strict=True)
+        ]
         return pa.table(
             {
                 "prompt_id": [prompt.id for prompt in pairs.prompts],
@@ -159,6 +163,12 @@ def answer(
             for row in table.select(["refused", "complied", "unscored"]).to_pylist()
         ),
     )
+
+
+def _unless_cut(outcome: Outcome | Unscored, length: int, limit: int) -> Outcome | Unscored:
+    """An answer that did neither yet when it was cut off may still have done either."""
+    neither = isinstance(outcome, Outcome) and not (outcome.refused or outcome.complied)
+    return Unscored(f"cut off after {limit} tokens") if neither and length >= limit else outcome
 
 
 def _given(item: Rendered) -> tuple[int, ...]:

@@ -62,11 +62,14 @@ def _effect(found: Found, trait: str, position: str) -> tuple[str, str, bool]:
 def _nothing_where_shuffled(found: Found, trait: str, position: str) -> tuple[str, str, bool]:
     row = shuffled_json(found)[trait][position]
     largest = row["largest_auroc"]
-    observed = f"{row['supported']} of {row['draws']} supported; largest AUROC " + (
-        f"{largest:.2f}" if isinstance(largest, float) else "none"
+    observed = f"{row['supported']} of {row['draws']} supported; " + (
+        f"largest AUROC {largest:.2f}"
+        if isinstance(largest, float)
+        else f"{row['not_testable']} not testable"
     )
     asked = f"{trait}, {position}: nothing supported where harm labels are shuffled within pairs"
-    return asked, observed, row["supported"] == 0 and row["draws"] != 0
+    tested = row["draws"] != 0 and row["not_testable"] == 0
+    return asked, observed, tested and row["supported"] == 0
 
 
 def short(estimate: Estimate) -> str:
@@ -87,5 +90,6 @@ def _shuffled(every: tuple[Shuffled, ...], trait: str, position: str) -> dict[st
     return {
         "draws": len(own),
         "supported": sum(item.verdict == "supported" for item in own),
+        "not_testable": sum(item.verdict == "not testable" for item in own),
         "largest_auroc": max(areas) if areas else None,
     }

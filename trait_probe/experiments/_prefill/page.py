@@ -101,7 +101,9 @@ def behaviour_rows(conditions: tuple[Condition, ...]) -> tuple[tuple[str | int, 
 def _behaviour_table(found: Found) -> page.Table:
     rows = behaviour_rows((*found.conditions, *found.lengths[1:-1]))
     caption = (
-        "Greedy answers, prefill included, by rule or judge; an answer may do neither. 95 % "
+        "Greedy answers, prefill included, by rule or judge; an answer may do neither, and "
+        "one cut off before it did is unscored. The refusal prefill's own words are a refusal: its "
+        "row is so by construction. 95 % "
         "intervals, clustered by pair. All pairs."
     )
     return page.Table(BEHAVIOUR_COLUMNS, rows, caption)

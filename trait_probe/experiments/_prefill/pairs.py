@@ -20,6 +20,7 @@ from trait_probe.prompts.sources.load import load_labelled
 from trait_probe.vectors.contrast_sets import language_of
 
 HARMFUL = "harmful"  # the label
+DEALT = "paired_by_chance"  # the label of a prompt that no source matched
 FEWEST = 4
 """Pairs below which nothing is run; a claim takes more."""
 FEWEST_WORDS = 4
@@ -53,8 +54,8 @@ class Pairs:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the user says in each prompt."""
-        return tuple(request_text(prompt) for prompt in self.prompts)
+        """Every word that stands before each answer, for readers of words and the lock."""
+        return tuple(conversation(prompt) for prompt in self.prompts)
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -68,6 +69,11 @@ class Pairs:
 def request_text(prompt: Prompt) -> str:
     """The last user message."""
     return prompt.messages[-1].content
+
+
+def conversation(prompt: Prompt) -> str:
+    """Everything that is said before the answer, turn by turn."""
+    return "\n\n".join(turn.content for turn in prompt.messages)
 
 
 def load_pairs(
@@ -150,6 +156,16 @@ def _check_open(prompts: PromptSet) -> None:
             got=answered[:5],
             fix="Leave both out: prefills are those of --prefills.",
         )
+    groups: dict[str, str] = {}
+    for prompt in prompts:
+        words = _words(conversation(prompt))
+        if groups.setdefault(words, prompt.cluster) != prompt.cluster:
+            raise BadInputError(
+                "The same prompt stands in two groups: it would count as two, and be chosen on and "
+                "reported on.",
+                got=(prompt.id, groups[words], prompt.cluster),
+                fix="Leave copies out, or give them one group.",
+            )
 
 
 @dataclass(frozen=True)
@@ -164,6 +180,7 @@ def _paired(prompts: PromptSet, seed: int) -> _Whole:
     sides: dict[str, set[bool]] = {}
     for prompt in prompts:
         sides.setdefault(prompt.cluster, set()).add(prompt.labels[HARMFUL] is True)
+    by_chance = {prompt.cluster for prompt in prompts if prompt.labels.get(DEALT) is True}
     matched = frozenset(name for name, labels in sides.items() if len(labels) == 2)
     rng = np.random.default_rng(seed)
     alone = [
@@ -171,16 +188,21 @@ def _paired(prompts: PromptSet, seed: int) -> _Whole:
         for side in (True, False)
     ]
     dealt = {
-        str(name): f"dealt-{number:04d}"
+        str(name): f"dealt by chance, {number:04d}"
         for side in alone
         for number, name in enumerate(side[: min(map(len, alone))])
     }
     kept = tuple(
-        replace(prompt, group=dealt.get(prompt.cluster, prompt.cluster))
+        _dealt(prompt, dealt[prompt.cluster]) if prompt.cluster in dealt else prompt
         for prompt in prompts
         if prompt.cluster in matched or prompt.cluster in dealt
     )
-    return _Whole(kept, matched, len(prompts) - len(kept))
+    return _Whole(kept, matched - by_chance, len(prompts) - len(kept))
+
+
+def _dealt(prompt: Prompt, group: str) -> Prompt:
+    """The mark goes into pairs.jsonl: read again, the pair is still one by chance."""
+    return replace(prompt, group=group, labels={**prompt.labels, DEALT: True})
 
 
 def _unfitted(prompts: Sequence[Prompt], fitted: Sequence[str]) -> tuple[PromptSet, int]:
@@ -189,8 +211,8 @@ def _unfitted(prompts: Sequence[Prompt], fitted: Sequence[str]) -> tuple[PromptS
     longer = [text for text in texts if text.count(" ") > FEWEST_WORDS]  # one at each end
     seen = set()
     for prompt in prompts:
-        own = _words(request_text(prompt))
-        if own in texts or any(text in own for text in longer):
+        said = [_words(turn.content) for turn in prompt.messages]
+        if any(own in texts or any(text in own for text in longer) for own in said):
             seen.add(prompt.cluster)
     return PromptSet(p for p in prompts if p.cluster not in seen), len(seen)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import split_by_group, text_id
 from trait_probe.experiments._fitting import contrasts, fit_traits
 from trait_probe.experiments._handed_in import handed_in
@@ -25,6 +26,7 @@ from trait_probe.experiments._prefill.config import NAME, TARGETS, Config
 from trait_probe.experiments._prefill.design import Design
 from trait_probe.experiments._prefill.find import Found, find
 from trait_probe.experiments._prefill.pairs import Pairs, fitted_texts, load_pairs
+from trait_probe.experiments._prefill.reading import TOPIC
 from trait_probe.experiments._prefill.results import comparison_json, results_json
 from trait_probe.experiments._run import console_or_stdout, load_named, write_run
 from trait_probe.hooks.sites import parse_layers
@@ -84,6 +86,12 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
     """
     parse_layers(config.layers, model)
     wanted = contrasts(model, (*config.traits, *config.foils))
+    if TOPIC in {found.trait for found in wanted.values()}:
+        raise BadInputError(
+            f"The name {TOPIC!r} stands for the direction of topics.",
+            got=sorted(wanted),
+            fix="Rename 'trait:' in your own file.",
+        )
     fitted = fitted_texts(wanted)
     pairs = load_pairs(config, model, prompts, fitted)
     plain = plain_cells(model, pairs, config.max_new_tokens)

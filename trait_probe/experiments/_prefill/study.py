@@ -142,7 +142,11 @@ def _claims(design: Design, separation: Separation, position: str) -> list[Claim
         n_permutations=config.n_permutations,
         seed=config.seed,
     )
-    return [replace(claim, id=f"{claim.id}, {position}") for claim in found]
+    # The other position is read on the same report pairs.
+    return [
+        replace(claim, id=f"{claim.id}, {position}", looks=claim.looks * len(POSITIONS))
+        for claim in found
+    ]
 
 
 def _shuffled(
