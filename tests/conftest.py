@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # (statistics took 2.3 times as long). Read when numpy loads: by worker processes, not by this one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("house")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs of the audit draw no PNG but in `test_backdoor`: a browser for each takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__.startswith("test_backdoor_"):
+            patch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
+        yield
+
 
 SHAPES = ("llama", "qwen2", "gemma2", "gpt2")
 
