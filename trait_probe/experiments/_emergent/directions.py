@@ -65,6 +65,11 @@ class Directions:
     notes: tuple[str, ...] = ()
     transfer: Sequence[Mapping[str, object]] = field(default_factory=tuple)
 
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Claimed traits whose contrast texts are not known, so that no prompt can be checked."""
+        return frozenset(self.claimed) - set(self.activations[AT_PROMPT])
+
 
 def directions(config: Config, base: HookedModel, tested: PromptSet) -> Directions:
     """From the source that the configuration names.

@@ -15,7 +15,6 @@ from trait_probe.experiments._emergent import effects, page, study
 from trait_probe.experiments._emergent.behaviour import judge_replies
 from trait_probe.experiments._emergent.config import NAME, Config
 from trait_probe.experiments._emergent.directions import (
-    AT_PROMPT,
     Directions,
     contrast_texts,
     directions,
@@ -98,7 +97,7 @@ def find(
         groups=study.groups_of(texts),
         split=study.deal(texts, config.seed),
         fitted_on=read.fitted_on,
-        unknown=frozenset(read.claimed) - set(read.activations[AT_PROMPT]),
+        unknown=read.unknown,
         names=_names(pool, identities),
         identities=identities,
     )
