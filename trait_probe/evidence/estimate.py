@@ -132,6 +132,11 @@ def _require_counted(estimate: Estimate) -> None:
         )
 
 
+def strict_object(content: Mapping[str, object]) -> dict[str, object]:
+    """A mapping as one plain JSON object; see `strict_json`."""
+    return {key: strict_json(item) for key, item in content.items()}
+
+
 def strict_json(value: object) -> object:
     """`value` as plain JSON data: dicts, lists, strings, finite numbers, booleans, None.
 

@@ -1,4 +1,4 @@
-"""The thin skin over tyro that every experiment's command shares.
+"""The thin skin of every experiment: its command over tyro, its steps for notebooks.
 
 Exit codes: 0 when the experiment ran, whatever its verdicts; 2 for bad input; 130 after Ctrl-C,
 which leaves a run that the same command resumes.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,6 +35,19 @@ class ExperimentConfig(pydantic.BaseModel):
             return handler(data)
         except pydantic.ValidationError as error:
             raise _invalid(error, cls) from error
+
+
+def step(module: str, steps: Mapping[str, str], name: str) -> Any:
+    """A step that an experiment offers, from the module of the package that `steps` names.
+
+    Loaded on first use, so that importing an experiment, as `--help` does, needs no torch.
+
+    Raises:
+        AttributeError: it offers none of this name.
+    """
+    if name not in steps:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    return getattr(import_module(f"trait_probe.{steps[name]}"), name)
 
 
 def main(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trait_probe.errors import BadInputError
+from trait_probe.experiments._prompts import asked_texts
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.vectors.contrast_sets import contrast_set
@@ -59,3 +60,8 @@ def contrasts(model: HookedModel, traits: Sequence[str]) -> dict[str, ContrastSe
         BadInputError: no such trait, or a malformed file.
     """
     return {name: contrast_set(name, model) for name in traits}
+
+
+def fitted_texts(sets: Iterable[ContrastSet]) -> tuple[str, ...]:
+    """Every request and text that a vector is fitted on, each once."""
+    return asked_texts(prompt for one in sets for prompt in (*one.positive, *one.negative))

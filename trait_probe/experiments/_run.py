@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import plotly.graph_objects as go
 from rich.console import Console
@@ -18,6 +20,17 @@ from trait_probe.report.save import find_chrome, save_figures
 from trait_probe.runs.rundir import Run
 
 PLAIN_WIDTH = 118  # characters
+
+Found_co = TypeVar("Found_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Result(Generic[Found_co]):
+    """What `run` returns: the findings, `results.json` as data, and where the files are."""
+
+    found: Found_co
+    results: Mapping[str, object]
+    folder: Path
 
 
 MakePage = Callable[[Mapping[str, go.Figure], Mapping[str, object]], Page]

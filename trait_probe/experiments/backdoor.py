@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,8 @@ from trait_probe.experiments._backdoor.config import NAME, Config
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trait_probe.experiments._backdoor.pipeline import Result
+    from trait_probe.experiments._backdoor.results import Found
+    from trait_probe.experiments._run import Result
     from trait_probe.identity import HookedModel
     from trait_probe.prompts.prompt import PromptSet
 
@@ -63,15 +63,13 @@ _STEPS = {
     "audit": "experiments._backdoor.steps",
     "claims": "evidence.triggers.claims",
     "Pair": "experiments._backdoor.steps",
-    "Result": "experiments._backdoor.pipeline",
+    "Result": "experiments._run",
 }
 __all__ = ["NAME", "Config", "main", "run", *_STEPS]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _STEPS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"trait_probe.{_STEPS[name]}"), name)
+    return _cli.step(__name__, _STEPS, name)
 
 
 def run(
@@ -82,7 +80,7 @@ def run(
     clean: HookedModel | None = None,
     prompts: PromptSet | None = None,
     console: Console | None = None,
-) -> Result:
+) -> Result[Found]:
     """The whole experiment.
 
     Args:

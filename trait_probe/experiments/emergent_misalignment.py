@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,38 +40,37 @@ from trait_probe.experiments._emergent.config import NAME, Config
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trait_probe.experiments._emergent.pipeline import Result
+    from trait_probe.experiments._emergent.results import Found
+    from trait_probe.experiments._run import Result
     from trait_probe.identity import HookedModel
     from trait_probe.judges.judge import Judge
     from trait_probe.prompts.prompt import PromptSet
 
 # The steps, in order, for notebooks; loaded on first use, so that --help needs no torch.
 _STEPS = {
-    "Pool": "models",
-    "contrast_texts": "directions",
-    "load_prompts": "texts",
-    "directions": "directions",
-    "make_texts": "texts",
-    "make_banks": "readings",
-    "read_all": "readings",
-    "judge_replies": "behaviour",
-    "Design": "study",
-    "deal": "study",
-    "groups_of": "study",
-    "distinct_unrelated": "study",
-    "make_claims": "study",
-    "profiles": "effects",
-    "trait_effects": "effects",
-    "two_by_two": "effects",
-    "Result": "pipeline",
+    "Pool": "experiments._emergent.models",
+    "contrast_texts": "experiments._emergent.directions",
+    "load_prompts": "experiments._emergent.texts",
+    "directions": "experiments._emergent.directions",
+    "make_texts": "experiments._emergent.texts",
+    "make_banks": "experiments._emergent.readings",
+    "read_all": "experiments._emergent.readings",
+    "judge_replies": "experiments._emergent.behaviour",
+    "Design": "experiments._emergent.study",
+    "deal": "experiments._emergent.study",
+    "groups_of": "experiments._emergent.study",
+    "distinct_unrelated": "experiments._emergent.study",
+    "make_claims": "experiments._emergent.study",
+    "profiles": "experiments._emergent.effects",
+    "trait_effects": "experiments._emergent.effects",
+    "two_by_two": "experiments._emergent.effects",
+    "Result": "experiments._run",
 }
 __all__ = ["NAME", "Config", "main", "run", *_STEPS]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _STEPS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"trait_probe.experiments._emergent.{_STEPS[name]}"), name)
+    return _cli.step(__name__, _STEPS, name)
 
 
 def run(
@@ -85,7 +83,7 @@ def run(
     prompts: PromptSet | None = None,
     judges: Mapping[str, Judge] | None = None,
     console: Console | None = None,
-) -> Result:
+) -> Result[Found]:
     """The whole experiment.
 
     Args:

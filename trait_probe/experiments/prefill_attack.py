@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,8 @@ from trait_probe.experiments._prefill.config import NAME, Config
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trait_probe.experiments._prefill.pipeline import Result
+    from trait_probe.experiments._prefill.find import Found
+    from trait_probe.experiments._run import Result
     from trait_probe.identity import HookedModel
     from trait_probe.judges.judge import Judge
     from trait_probe.prompts.prompt import PromptSet
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _STEPS = {
     "harm_pairs": "organisms.harm_pairs",
     "load_pairs": "experiments._prefill.pairs",
-    "fitted_texts": "experiments._prefill.pairs",
+    "fitted_texts": "experiments._fitting",
     "plain_cells": "experiments._prefill.cells",
     "prefilled_cells": "experiments._prefill.cells",
     "target_cells": "experiments._prefill.cells",
@@ -73,15 +73,13 @@ _STEPS = {
     "path": "experiments._prefill.compare",
     "outcomes": "experiments._prefill.outcome",
     "find": "experiments._prefill.find",
-    "Result": "experiments._prefill.pipeline",
+    "Result": "experiments._run",
 }
 __all__ = ["NAME", "Config", "main", "run", *_STEPS]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _STEPS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"trait_probe.{_STEPS[name]}"), name)
+    return _cli.step(__name__, _STEPS, name)
 
 
 def run(
@@ -92,7 +90,7 @@ def run(
     prompts: PromptSet | None = None,
     judge: Judge | None = None,
     console: Console | None = None,
-) -> Result:
+) -> Result[Found]:
     """The whole experiment.
 
     Args:

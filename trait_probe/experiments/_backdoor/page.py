@@ -19,6 +19,7 @@ from trait_probe.experiments._backdoor.results import (
     short,
     verdict_line,
 )
+from trait_probe.experiments._criteria import criteria_section, print_criteria
 from trait_probe.report import figures, page, terminal
 from trait_probe.report.locks import lock_notice
 from trait_probe.report.text import Notice, describe
@@ -112,7 +113,7 @@ def make_page(
 ) -> page.Page:
     """The report."""
     sections = [
-        page.Section("What the plan asked for", (_criteria_table(found),)),
+        criteria_section(criteria(found)),
         *(
             page.Section(TITLES[name], (page.Figure(figure, CAPTIONS[name]),))
             for name, figure in drawn.items()
@@ -139,14 +140,6 @@ def notice(found: Found) -> Notice:
     if found.opened is None:
         return Notice("Report split: not opened, since no place can be read.", warning=False)
     return lock_notice(found.opened)
-
-
-def _criteria_table(found: Found) -> page.Table:
-    rows = tuple(
-        (str(row["criterion"]), str(row["observed"]), "yes" if row["met"] else "no")
-        for row in criteria(found)
-    )
-    return page.Table(("criterion", "observed", "met"), rows, "Met only where the claim holds too.")
 
 
 def _behaviour_words(behaviour: Behaviour) -> page.Paragraph:
@@ -243,15 +236,7 @@ def print_found(found: Found, console: Console) -> None:
     terminal.print_table(
         (*columns, "verdict"), rows, console, "(suspect - clean) x (trigger - controls)"
     )
-    terminal.print_table(
-        ("criterion", "observed", "met"),
-        [
-            (str(r["criterion"]), str(r["observed"]), "yes" if r["met"] else "no")
-            for r in criteria(found)
-        ],
-        console,
-        "Criteria of the plan",
-    )
+    print_criteria(criteria(found), console)
     terminal.print_claims([claim.to_json() for claim in found.claims], console)
     console.print(verdict_line(found), style="bold", markup=False)
     terminal.print_notice(notice(found), console)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +13,12 @@ from trait_probe.experiments._backdoor.config import NAME, Config
 from trait_probe.experiments._backdoor.results import Found, results_json
 from trait_probe.experiments._backdoor.study import Study, find
 from trait_probe.experiments._handed_in import handed_in
-from trait_probe.experiments._run import console_or_stdout, load_named, write_run
+from trait_probe.experiments._run import Result, console_or_stdout, load_named, write_run
 from trait_probe.hooks.sae import load_sae
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify, weights_hash
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.rundir import Run, open_run
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `run` returns: the findings, `results.json` as data, and where the files are."""
-
-    found: Found
-    results: Mapping[str, object]
-    folder: Path
 
 
 def run(
@@ -40,7 +29,7 @@ def run(
     clean: HookedModel | None,
     prompts: PromptSet | None,
     console: Console | None,
-) -> Result:
+) -> Result[Found]:
     """See `trait_probe.experiments.backdoor.run`."""
     config = _named(config, model, clean, prompts).resolved()
     settings = config.model_dump(mode="json")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trait_probe.evidence.claims import Claim
-from trait_probe.evidence.estimate import Estimate, strict_json
+from trait_probe.evidence.estimate import Estimate, strict_object
 from trait_probe.evidence.triggers.design import Reading
 from trait_probe.evidence.triggers.features import SaeReading
 from trait_probe.evidence.triggers.intervals import aucs_by_control
@@ -141,7 +141,7 @@ def results_json(found: Found) -> dict[str, object]:
         "criteria": criteria(found),
         "verdicts": {claim.id: claim.verdict for claim in found.claims},
     }
-    return strict_json(content)  # type: ignore[return-value]
+    return strict_object(content)
 
 
 def _place_json(found: Found, reading: Reading) -> dict[str, object]:

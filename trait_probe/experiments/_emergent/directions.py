@@ -7,7 +7,7 @@ so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
-from trait_probe.experiments._fitting import contrasts
+from trait_probe.experiments._fitting import contrasts, fitted_texts
+from trait_probe.experiments._prompts import asked_texts
 from trait_probe.experiments._run import load_named
 from trait_probe.forward.answering import reads_answers
 from trait_probe.forward.generate import generate
@@ -100,7 +101,7 @@ def _fitted(config: Config, model: HookedModel) -> Directions:
             for vector in fit_vectors(one, method=config.method, seed=config.seed)
         )
     claimed = tuple(one.trait for one in sets[: len(config.traits)])
-    return Directions(claimed, vectors, activations, fitted_texts(sets), config.method)
+    return Directions(claimed, vectors, activations, _ids(fitted_texts(sets)), config.method)
 
 
 def contrast_texts(config: Config, base: HookedModel) -> frozenset[str]:
@@ -111,8 +112,8 @@ def contrast_texts(config: Config, base: HookedModel) -> frozenset[str]:
         MismatchError: a file of another model's vectors.
     """
     if config.vectors is None:
-        return fitted_texts(_contrast_sets(config, base))
-    return fitted_texts(list(_known_contrasts(_load(config, base), base).values()))
+        return _ids(fitted_texts(_contrast_sets(config, base)))
+    return _ids(fitted_texts(_known_contrasts(_load(config, base), base).values()))
 
 
 def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
@@ -133,16 +134,8 @@ def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
     return found
 
 
-def fitted_texts(sets: Sequence[ContrastSet]) -> frozenset[str]:
-    """`text_id` of every user message and text of these contrast sets."""
-    prompts = [prompt for found in sets for prompt in (*found.positive, *found.negative)]
-    return _text_ids(prompts)
-
-
-def _text_ids(prompts: PromptSet | Sequence) -> frozenset[str]:  # type: ignore[type-arg]
-    asked = [m.content for prompt in prompts for m in prompt.messages if m.role == "user"]
-    given = [prompt.text for prompt in prompts if prompt.text is not None]
-    return frozenset(text_id(text) for text in (*asked, *given))
+def _ids(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(map(text_id, texts))
 
 
 def _activations(
@@ -196,7 +189,7 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
         )
     both = {AT_PROMPT: loaded, AT_REPLY: loaded}
     shared = {AT_PROMPT: found, AT_REPLY: found}
-    texts = fitted_texts(list(sets.values()))
+    texts = _ids(fitted_texts(sets.values()))
     return Directions(claimed, both, shared, texts, _method_of(loaded), tuple(notes))
 
 
@@ -268,7 +261,7 @@ def _mapped(
     """
     own = _fitted(config, base)
     there = _fitted(config.model_copy(update={"layers": "all"}), source)
-    unseen = own.fitted_on | there.fitted_on | _text_ids(tested)
+    unseen = own.fitted_on | there.fitted_on | _ids(asked_texts(tested))
     shared = _shared_prompts(config, base, unseen)
     replies = generate(base, shared, max_new_tokens=config.max_new_tokens)
     answered = PromptSet(
@@ -296,7 +289,7 @@ def _mapped(
         claimed=own.claimed,
         vectors=vectors,
         activations=own.activations,
-        fitted_on=own.fitted_on | there.fitted_on | _text_ids(shared),
+        fitted_on=own.fitted_on | there.fitted_on | _ids(asked_texts(shared)),
         method=config.method,
         notes=notes,
         transfer=tuple(rows),

@@ -11,6 +11,7 @@ from rich.console import Console
 from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
 from trait_probe.evidence.significance import Significance
 from trait_probe.evidence.simultaneous import Simultaneous
+from trait_probe.experiments._criteria import criteria_section, print_criteria
 from trait_probe.experiments._emergent.effects import Profile, TraitEffect, TwoByTwo
 from trait_probe.experiments._emergent.readings import OWN, PROMPT, REPLAY, WORDS
 from trait_probe.experiments._emergent.results import (
@@ -103,7 +104,7 @@ def make_page(
 ) -> page.Page:
     """The report."""
     sections = [
-        page.Section("What the plan asked for", (_criteria_table(found),)),
+        criteria_section(criteria(found)),
         page.Section(
             "Why p values and own replies mislead",
             tuple(page.Paragraph(text) for text in misleading(found)),
@@ -136,14 +137,6 @@ def notices(found: Found) -> tuple[Notice, ...]:
     """How often the report rows were opened, and what a reader must know of this run."""
     opened = tuple(lock_notice(one) for one in found.opened)
     return (*dict.fromkeys(opened), *(Notice(note, warning=True) for note in found.notes))
-
-
-def _criteria_table(found: Found) -> page.Table:
-    rows = tuple(
-        (str(row["criterion"]), str(row["observed"]), "yes" if row["met"] else "no")
-        for row in criteria(found)
-    )
-    return page.Table(("criterion", "observed", "met"), rows, "Met only where the claim holds too.")
 
 
 def _readings_words() -> page.Paragraph:
@@ -274,15 +267,7 @@ def print_found(found: Found, console: Console) -> None:
     ]
     columns = ("trait", "reading", "layer", "variant", "controls", "verdict")
     terminal.print_table(columns, rows, console, "Shift from the base, in SD of the base")
-    terminal.print_table(
-        ("criterion", "observed", "met"),
-        [
-            (str(r["criterion"]), str(r["observed"]), "yes" if r["met"] else "no")
-            for r in criteria(found)
-        ],
-        console,
-        "Criteria of the plan",
-    )
+    print_criteria(criteria(found), console)
     terminal.print_claims([claim.to_json() for claim in found.claims], console)
     console.print(verdict_line(found), style="bold", markup=False)
     for notice in notices(found):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
 from trait_probe.experiments._emergent.texts import Texts, check_prompts, load_prompts, make_texts
 from trait_probe.experiments._handed_in import handed_in
-from trait_probe.experiments._run import console_or_stdout, write_run
+from trait_probe.experiments._run import Result, console_or_stdout, write_run
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify
 from trait_probe.judges.judge import Judge
@@ -35,15 +34,6 @@ from trait_probe.vectors.fit import method
 from trait_probe.vectors.trait_vector import TraitVector
 
 
-@dataclass(frozen=True)
-class Result:
-    """What `run` returns: the findings, `results.json` as data, and where the files are."""
-
-    found: Found
-    results: Mapping[str, object]
-    folder: Path
-
-
 def run(
     config: Config,
     out: Path | None,
@@ -52,7 +42,7 @@ def run(
     prompts: PromptSet | None,
     judges: Mapping[str, Judge],
     console: Console | None,
-) -> Result:
+) -> Result[Found]:
     """See `trait_probe.experiments.emergent_misalignment.run`."""
     config = given.named(config)
     if prompts is not None:

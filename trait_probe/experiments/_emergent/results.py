@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trait_probe.evidence.claims import Claim
-from trait_probe.evidence.estimate import Estimate, Unscored, strict_json
+from trait_probe.evidence.estimate import Estimate, Unscored, strict_object
 from trait_probe.evidence.significance import Significance
+from trait_probe.experiments._criteria import criteria_json
 from trait_probe.experiments._emergent.behaviour import Behaviour, Unchanged
 from trait_probe.experiments._emergent.effects import Profile, TraitEffect, TwoByTwo
 from trait_probe.experiments._emergent.models import BASE, VARIANT
@@ -98,7 +99,7 @@ def criteria(found: Found) -> list[dict[str, object]]:
             similar.verdict == "supported" and same.verdict == "supported",
         ),
     ]
-    return [{"criterion": asked, "observed": seen, "met": met} for asked, seen, met in rows]
+    return criteria_json(rows)
 
 
 def short(estimate: Estimate | Unscored) -> str:
@@ -187,7 +188,7 @@ def results_json(found: Found) -> dict[str, object]:
         "criteria": criteria(found),
         "verdicts": {claim.id: claim.verdict for claim in found.claims},
     }
-    return strict_json(content)  # type: ignore[return-value]
+    return strict_object(content)
 
 
 def behaviour_json(found: Found) -> dict[str, object]:
@@ -243,7 +244,7 @@ def comparison_json(found: Found) -> dict[str, object]:
         "chosen": [effect_json(effect) for effect in found.effects],
         "rows": rows,
     }
-    return strict_json(content)  # type: ignore[return-value]
+    return strict_object(content)
 
 
 def _look(bands: object, look: int) -> dict[str, float]:

@@ -17,6 +17,7 @@ from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._emergent.models import BASE, VARIANT, Pool
 from trait_probe.experiments._handed_in import require_named
+from trait_probe.experiments._prompts import asked_texts, require_one_group
 from trait_probe.forward.generate import decode, generate_ids
 from trait_probe.forward.rendering import has_chat_template, render_for
 from trait_probe.identity import HookedModel
@@ -64,7 +65,11 @@ def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
             fix="Leave 'prefill' and 'response' (and a last assistant message) out.",
         )
     _check_groups(prompts)
-    fitted = [prompt.id for prompt in prompts if _asked(prompt) & unseen]
+    fitted = [
+        prompt.id
+        for prompt in prompts
+        if not unseen.isdisjoint(map(text_id, asked_texts([prompt])))
+    ]
     if fitted:
         raise BadInputError(
             f"{len(fitted)} of {len(prompts)} prompts are also texts that trait vectors are fitted "
@@ -82,21 +87,7 @@ def _check_groups(prompts: PromptSet) -> None:
             got=sorted({prompt.cluster for prompt in prompts}),
             fix="Give prompts that do not depend on each other groups of their own.",
         )
-    groups: dict[object, str] = {}
-    for prompt in prompts:
-        words = (prompt.messages, prompt.text)
-        if groups.setdefault(words, prompt.cluster) != prompt.cluster:
-            raise BadInputError(
-                "The same prompt stands in two groups, and would count as two.",
-                got=(prompt.id, groups[words], prompt.cluster),
-                fix="Leave copies out, or give them one group.",
-            )
-
-
-def _asked(prompt: Prompt) -> frozenset[str]:
-    """`text_id` of everything a user says in it."""
-    turns = [turn.content for turn in prompt.messages if turn.role == "user"]
-    return frozenset(text_id(text) for text in (*turns, *([prompt.text] if prompt.text else [])))
+    require_one_group(prompts)
 
 
 def words_of(prompt: Prompt) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trait_probe.evidence.estimate import Estimate, Unscored
+from trait_probe.experiments._criteria import criteria_json
 from trait_probe.experiments._prefill.compare import strongest_foil
 from trait_probe.experiments._prefill.find import Condition, Found
 from trait_probe.experiments._prefill.study import Shuffled
@@ -17,7 +18,7 @@ def criteria(found: Found) -> list[dict[str, object]]:
     for trait, item in found.traits.items():
         for at in item.layers:
             rows += [_effect(found, trait, at), _nothing_where_shuffled(found, trait, at)]
-    return [{"criterion": asked, "observed": observed, "met": met} for asked, observed, met in rows]
+    return criteria_json(rows)
 
 
 def _forced(condition: Condition) -> tuple[str, str, bool]:

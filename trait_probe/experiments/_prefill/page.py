@@ -11,6 +11,7 @@ from trait_probe.evidence.claims import TEXT_BASELINE
 from trait_probe.evidence.crossed import Effect
 from trait_probe.evidence.estimate import strict_json
 from trait_probe.evidence.power import power_note
+from trait_probe.experiments._criteria import criteria_section
 from trait_probe.experiments._prefill.compare import Compared, Separated, Variant
 from trait_probe.experiments._prefill.criteria import criteria, percent, short, shuffled_json
 from trait_probe.experiments._prefill.figures import make_figures as make_figures
@@ -45,7 +46,7 @@ def make_page(
     """The report."""
     said = notes(found)
     sections = [
-        page.Section("What the plan asked for", (_criteria_table(found),)),
+        criteria_section(criteria(found)),
         page.Section("Prompts", (page.Paragraph(said["pairs"]), page.Paragraph(said["words"]))),
         *(
             page.Section(TITLES[name], (page.Figure(figure, CAPTIONS[name]),))
@@ -66,14 +67,6 @@ def make_page(
         details=details,
         notices=tuple(notices_of(found)),
     )
-
-
-def _criteria_table(found: Found) -> page.Table:
-    rows = tuple(
-        (str(row["criterion"]), str(row["observed"]), "yes" if row["met"] else "no")
-        for row in criteria(found)
-    )
-    return page.Table(("criterion", "observed", "met"), rows, "Met only where the claim holds too.")
 
 
 BEHAVIOUR_COLUMNS = (

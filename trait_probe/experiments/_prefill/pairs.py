@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +11,9 @@ from jaxtyping import Bool
 from trait_probe.errors import BadInputError
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.experiments._prefill.config import Config
+from trait_probe.experiments._prompts import conversation, plain_words, require_one_group
 from trait_probe.identity import HookedModel, identify
 from trait_probe.organisms.harm_pairs import REFUSED, SETS, harm_pairs
-from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.prompts.sources.load import load_labelled
 from trait_probe.vectors.contrast_sets import language_of
@@ -71,11 +70,6 @@ def request_text(prompt: Prompt) -> str:
     return prompt.messages[-1].content
 
 
-def conversation(prompt: Prompt) -> str:
-    """Everything that is said before the answer, turn by turn."""
-    return "\n\n".join(turn.content for turn in prompt.messages)
-
-
 def load_pairs(
     config: Config,
     model: HookedModel,
@@ -116,15 +110,6 @@ def load_pairs(
     )
 
 
-def fitted_texts(contrasts: Mapping[str, ContrastSet]) -> tuple[str, ...]:
-    """Every request that a vector is fitted on, each once."""
-    prompts = [
-        prompt for found in contrasts.values() for prompt in (*found.positive, *found.negative)
-    ]
-    asked = [m.content for prompt in prompts for m in prompt.messages if m.role == "user"]
-    return tuple(dict.fromkeys([*asked, *(prompt.text for prompt in prompts if prompt.text)]))
-
-
 def _from_config(config: Config, model: HookedModel) -> PromptSet:
     if config.harmful not in (None, *SETS):
         hint = "Give --harmful; the run that used the prompts keeps them in its pairs.jsonl."
@@ -156,16 +141,7 @@ def _check_open(prompts: PromptSet) -> None:
             got=answered[:5],
             fix="Leave both out: prefills are those of --prefills.",
         )
-    groups: dict[str, str] = {}
-    for prompt in prompts:
-        words = _words(conversation(prompt))
-        if groups.setdefault(words, prompt.cluster) != prompt.cluster:
-            raise BadInputError(
-                "The same prompt stands in two groups: it would count as two, and be chosen on and "
-                "reported on.",
-                got=(prompt.id, groups[words], prompt.cluster),
-                fix="Leave copies out, or give them one group.",
-            )
+    require_one_group(prompts)
 
 
 @dataclass(frozen=True)
@@ -207,19 +183,14 @@ def _dealt(prompt: Prompt, group: str) -> Prompt:
 
 def _unfitted(prompts: Sequence[Prompt], fitted: Sequence[str]) -> tuple[PromptSet, int]:
     """Without pairs of which a prompt is, or holds, a fitted text; case and marks do not count."""
-    texts = {_words(text) for text in fitted}
+    texts = {plain_words(text) for text in fitted}
     longer = [text for text in texts if text.count(" ") > FEWEST_WORDS]  # one at each end
     seen = set()
     for prompt in prompts:
-        said = [_words(turn.content) for turn in prompt.messages]
+        said = [plain_words(turn.content) for turn in prompt.messages]
         if any(own in texts or any(text in own for text in longer) for own in said):
             seen.add(prompt.cluster)
     return PromptSet(p for p in prompts if p.cluster not in seen), len(seen)
-
-
-def _words(text: str) -> str:
-    words = re.findall(r"[^\W_]+", text.casefold())
-    return f" {' '.join(words)} "
 
 
 def _some(prompts: PromptSet, n: int, seed: int) -> PromptSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import split_by_group, text_id
-from trait_probe.experiments._fitting import contrasts, fit_traits
+from trait_probe.experiments._fitting import contrasts, fit_traits, fitted_texts
 from trait_probe.experiments._handed_in import handed_in
 from trait_probe.experiments._prefill import page, terminal
 from trait_probe.experiments._prefill.behaviour import behaviour_of
@@ -25,25 +24,16 @@ from trait_probe.experiments._prefill.cells import (
 from trait_probe.experiments._prefill.config import NAME, TARGETS, Config
 from trait_probe.experiments._prefill.design import Design
 from trait_probe.experiments._prefill.find import Found, find
-from trait_probe.experiments._prefill.pairs import Pairs, fitted_texts, load_pairs
+from trait_probe.experiments._prefill.pairs import Pairs, load_pairs
 from trait_probe.experiments._prefill.reading import TOPIC
 from trait_probe.experiments._prefill.results import comparison_json, results_json
-from trait_probe.experiments._run import console_or_stdout, load_named, write_run
+from trait_probe.experiments._run import Result, console_or_stdout, load_named, write_run
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify
 from trait_probe.judges.judge import Judge
 from trait_probe.prompts.contrast import ContrastSet
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.rundir import Run, open_run
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `run` returns: the findings, `results.json` as data, and where the files are."""
-
-    found: Found
-    results: Mapping[str, object]
-    folder: Path
 
 
 def run(
@@ -54,7 +44,7 @@ def run(
     prompts: PromptSet | None,
     judge: Judge | None,
     console: Console | None,
-) -> Result:
+) -> Result[Found]:
     """See `trait_probe.experiments.prefill_attack.run`."""
     config = _named(config, model, prompts).resolved()
     settings = config.model_dump(mode="json")
@@ -92,7 +82,7 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
             got=sorted(wanted),
             fix="Rename 'trait:' in your own file.",
         )
-    fitted = fitted_texts(wanted)
+    fitted = fitted_texts(wanted.values())
     pairs = load_pairs(config, model, prompts, fitted)
     plain = plain_cells(model, pairs, config.max_new_tokens)
     header = assistant_header(model, pairs)

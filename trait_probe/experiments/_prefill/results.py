@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trait_probe.evidence.claims import TEXT_BASELINE
-from trait_probe.evidence.estimate import Estimate, strict_json
+from trait_probe.evidence.estimate import Estimate, strict_object
 from trait_probe.experiments._prefill.compare import Compared, Path, Variant
 from trait_probe.experiments._prefill.criteria import criteria, percent, shuffled_json
 from trait_probe.experiments._prefill.find import Condition, Found, TraitFound
@@ -41,7 +41,7 @@ def results_json(found: Found) -> dict[str, object]:
         "criteria": criteria(found),
         "verdicts": {claim.id: claim.verdict for claim in found.claims},
     }
-    return strict_json(content)  # type: ignore[return-value]
+    return strict_object(content)
 
 
 def condition_json(condition: Condition) -> dict[str, object]:
@@ -80,7 +80,7 @@ def _variant_json(variant: Variant) -> dict[str, object]:
 
 def comparison_json(found: Found) -> dict[str, object]:
     """`condition_comparison.json`: the four cells, by every direction, with the controls."""
-    return strict_json(  # type: ignore[return-value]
+    return strict_object(
         {
             "schema": "trait_probe.condition_comparison/1",
             "cells": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from trait_probe.experiments._criteria import print_criteria
 from trait_probe.experiments._prefill.criteria import criteria
 from trait_probe.experiments._prefill.find import Found
 from trait_probe.experiments._prefill.page import (
@@ -45,15 +46,7 @@ def print_found(found: Found, console: Console) -> None:
             f"{trait}: C2 against C4, report pairs ({where})",
         )
         console.print(parting_words(item), markup=False, highlight=False)
-    terminal.print_table(
-        ("criterion", "observed", "met"),
-        [
-            (str(r["criterion"]), str(r["observed"]), "yes" if r["met"] else "no")
-            for r in criteria(found)
-        ],
-        console,
-        "Criteria of the plan",
-    )
+    print_criteria(criteria(found), console)
     terminal.print_claims([claim.to_json() for claim in found.claims], console)
     console.print(verdict_line(found), style="bold", markup=False)
     for notice in notices_of(found):
