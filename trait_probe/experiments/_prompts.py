@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from trait_probe.errors import BadInputError
@@ -25,9 +26,14 @@ def conversation(prompt: Prompt) -> str:
 
 
 def plain_words(text: str) -> str:
-    """Its words and signs of arithmetic in lower case, a space around each; no punctuation."""
-    words = re.findall(r"[^\W_]+|[-+*/=<>^%]", text.casefold())
-    return f" {' '.join(words)} "
+    """Its words and signs in lower case, a space around each: blind to punctuation and spacing."""
+    found = re.findall(r"[^\W_]+|[^\w\s]", text.casefold())
+    return f" {' '.join(one for one in found if not _punctuation(one))} "
+
+
+def _punctuation(mark: str) -> bool:
+    """Whether it only parts words; `-`, `*`, `/` and the like make sums and code differ."""
+    return unicodedata.category(mark[0])[0] == "P" and mark not in "-*/%&#@\\"
 
 
 def require_one_group(prompts: Iterable[Prompt]) -> None:
@@ -38,7 +44,8 @@ def require_one_group(prompts: Iterable[Prompt]) -> None:
     """
     groups: dict[str, str] = {}
     for prompt in prompts:
-        words = plain_words(conversation(prompt))
+        said = conversation(prompt)
+        words = plain_words(said).strip() or said
         if groups.setdefault(words, prompt.cluster) != prompt.cluster:
             raise BadInputError(
                 "The same prompt stands in two groups: it would count as two, and be chosen on and "
