@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import trait_probe as tp
 from trait_probe.errors import BadInputError
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.splits import Split
 from trait_probe.experiments import emergent_misalignment as experiment
+from trait_probe.experiments._emergent.config import N_STUDIES, SHIPPED
+from trait_probe.experiments._emergent.directions import directions as directions_of
+from trait_probe.experiments._run import without_names
+from trait_probe.prompts.prompt import PromptSet
 from trait_probe.vectors.vector import VectorSet
 
 CHEAP = {"n_permutations": 400, "n_random": 120, "n_shuffled": 120}
@@ -134,7 +140,9 @@ def test_everything_that_is_promised_is_written(demo):
         assert (demo.folder / name).is_file(), name
     table = json.loads((demo.folder / "variant_comparison.json").read_text())
     assert len(table["rows"]) == 3 * 6 * 4  # readings, traits, layers
-    assert {row["variant"]["p"] <= 1.0 for row in table["rows"]} == {True}
+    assert {row["trait"] for row in table["rows"]} == set(SHIPPED)
+    assert any(row["variant"]["p"] < 0.01 for row in table["rows"])
+    assert any(row["variant"]["p"] > 0.01 for row in table["rows"])
 
 
 def test_a_repeated_run_says_the_same_byte_for_byte(tmp_path):
@@ -170,7 +178,10 @@ def test_a_model_against_itself_moves_by_exactly_nothing(tmp_path):
         assert (effect.shift.value, effect.shift.low, effect.shift.high) == (0.0, 0.0, 0.0)
     table = json.loads((found.folder / "variant_comparison.json").read_text())
     assert {row["variant"]["value"] for row in table["rows"]} == {0.0}
-    assert "supported" not in verdicts(found).values()
+    for reading in ("prompt", "replay"):
+        claim = found.found.claim(f"shift:safety/evil:{reading}")
+        failed = {check.name for check in claim.all_checks if check.status == "failed"}
+        assert {"interval excludes zero", "random directions", "multiplicity"} <= failed
     grid = found.found.grids[0]
     assert (grid.model.value, grid.text.value, grid.interaction.value) == (0.0, 0.0, 0.0)
 
@@ -189,7 +200,9 @@ def test_swapping_base_and_variant_turns_every_shift_round(demo, tmp_path):
             [r["variant"]["value"] for r in scores if r["reading"] == "prompt"],
         )
         if name == "back":
-            assert "supported" not in verdicts(found).values()
+            claim = found.found.claim("shift:safety/evil:prompt")
+            failed = {check.name for check in claim.all_checks if check.status == "failed"}
+            assert {"interval excludes zero", "control model", "random directions"} <= failed
     there, back = np.array(values)
     large = np.abs(there) > 0.05
     assert large.sum() > 5
@@ -209,7 +222,11 @@ def test_without_a_control_nothing_is_testable_and_effects_are_still_shown(tmp_p
 def test_controls_that_control_nothing_are_not_counted(tmp_path, copy):
     pair = {"base": "organism:base", "variant": "organism:misaligned"}
     found = run(tmp_path / "copy", **pair, control=copy, **TINY)
-    assert set(verdicts(found).values()) == {"not testable"}
+    for reading in ("prompt", "replay"):
+        claim = found.found.claim(f"shift:safety/evil:{reading}")
+        (check,) = (check for check in claim.all_checks if check.name == "control model")
+        assert check.status == "missing"
+        assert claim.verdict == "not testable"
 
 
 def test_vectors_of_a_file_are_read_with_a_note_on_their_position(demo, tmp_path):
@@ -249,6 +266,53 @@ def test_vectors_of_another_model_come_through_a_checked_map(tmp_path):
     assert verdicts(found)["shift:safety/evil:prompt"] == "supported"
     saved = VectorSet.load(found.folder / "vectors" / "prompt.safetensors")
     assert {vector.basis.origin.model.id for vector in saved} == {"organism:clean"}
+
+
+def test_a_map_gives_the_layers_that_are_named(tmp_path):
+    found = run(tmp_path / "map", **PAIR, vectors_from="organism:clean", layers="2", **TINY)
+    assert {effect.site.layer for effect in found.found.effects} == {2}
+    saved = VectorSet.load(found.folder / "vectors" / "prompt.safetensors")
+    assert saved.layers == (2,)
+
+
+def test_every_shift_counts_the_effects_of_all_studies(demo):
+    shifts = [claim for claim in demo.found.claims if claim.kind == "shift"]
+    assert {claim.looks for claim in shifts} == {N_STUDIES}
+    detectable = shifts[0].detectable
+    assert detectable.alpha == pytest.approx(0.05 / N_STUDIES)
+
+
+def test_the_lock_knows_weights_and_no_names(demo):
+    identity = dict(demo.found.design.variant)
+    assert identity["id"] == "organism:misaligned"
+    copied = {**identity, "id": "/somewhere/else", "revision": "main", "adapter": "elsewhere"}
+    assert without_names(copied) == without_names(identity)
+    assert without_names({**identity, "weights_hash": "0"}) != without_names(identity)
+
+
+def test_vectors_of_a_file_are_held_to_a_null_with_their_own_pooling(tmp_path):
+    base = tp.load_model("organism:base")
+    path = tmp_path / "last.safetensors"
+    contrast = tp.contrast_set("safety/evil", base)
+    tp.extract(base, contrast, layers="2", position="response[:2]", pooling="max").save(path)
+    config = experiment.Config(**PAIR, vectors=str(path)).resolved()
+    read = directions_of(config, base, PromptSet([]))
+    for rule in read.activations:
+        found = read.activations[rule]["safety/evil"]
+        assert (found.position, found.pooling) == ("response[:2]", "max")
+
+
+def test_vectors_before_a_layer_have_no_null_and_say_so(tmp_path):
+    base = tp.load_model("organism:base")
+    path = tmp_path / "pre.safetensors"
+    fitted = tp.extract(base, tp.contrast_set("safety/evil", base), layers="2")
+    moved = [replace(v, basis=replace(v.basis, site=tp.Site(2, "resid_pre"))) for v in fitted]
+    VectorSet(moved).save(path)
+    read = directions_of(
+        experiment.Config(**PAIR, vectors=str(path)).resolved(), base, PromptSet([])
+    )
+    assert all(not found for found in read.activations.values())
+    assert any("no null of shuffled labels" in note for note in read.notes)
 
 
 def test_families_that_cannot_be_compared_say_why():

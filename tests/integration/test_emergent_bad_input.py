@@ -55,6 +55,15 @@ def grouped(folder: Path, groups: list[str], texts: list[str]) -> str:
     return str(path)
 
 
+def long(folder: Path) -> str:
+    words = [f"{i} " + "word " * 3000 for i in range(24)]
+    return grouped(folder, [f"g{i}" for i in range(24)], words)
+
+
+def plain(folder: Path) -> str:
+    return grouped(folder, [f"g{i}" for i in range(24)], [f"q {i}" for i in range(24)])
+
+
 def three_groups(folder: Path) -> str:
     return grouped(folder, [f"g{i % 3}" for i in range(24)], [f"q {i}" for i in range(24)])
 
@@ -86,6 +95,16 @@ BAD = {
     "fitted on": ((*PAIR, "--prompts", fitted_on), "trait vectors are fitted"),
     "vectors": ((*PAIR, "--vectors", "nowhere.safetensors"), "nowhere.safetensors"),
     "transfer": ((*PAIR, "--vectors-from", "organism:nobody"), "organism:"),
+    "too long": ((*PAIR, "--prompts", long), "context"),
+    "permutations": ((*PAIR, "--n-permutations", "200", "--alpha", "0.01"), "--n-permutations"),
+    "shared text alone": ((*PAIR, "--shared-text", plain), "--vectors-from"),
+    "shared text is tested": (
+        (
+            *(*PAIR, "--vectors-from", "organism:clean", "--shared-text", plain),
+            *("--prompts", plain, "--traits", "safety/evil", "--unrelated", "safety/harm"),
+        ),
+        "24 of 24 shared texts are also tested",
+    ),
     "config": (("--config", "nowhere.json"), "cannot be read"),
 }
 
@@ -99,8 +118,14 @@ def test_bad_input_is_refused_in_words_before_anything_is_written(case, tmp_path
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
-    assert not (out / "results.json").exists()
-    assert not list(out.rglob("*.parquet"))
+    assert not out.exists()
+
+
+def test_a_judge_of_what_is_not_claimed_is_refused_before_anything_is_written(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(BadInputError, match="not claimed"):
+        experiment.run(experiment.Config(), out, judges={"safety/harm": lambda *_: None})
+    assert not out.exists()
 
 
 def test_help_reads_like_documentation_and_needs_no_torch():

@@ -9,7 +9,7 @@ from rich.console import Console
 from trait_probe.report import page, terminal
 
 Criterion = tuple[str, str, bool]
-"""What was asked, what was observed, and whether it is met: only where the claim holds too."""
+"""What was asked, what was observed, and whether it is met; what rests on a claim, only with it."""
 
 COLUMNS = ("criterion", "observed", "met")
 
@@ -21,7 +21,8 @@ def criteria_json(criteria: Iterable[Criterion]) -> list[dict[str, object]]:
 
 def criteria_section(rows: Sequence[Mapping[str, object]]) -> page.Section:
     """The report's section."""
-    table = page.Table(COLUMNS, _words(rows), "Met only where the claim holds too.")
+    caption = "What rests on a claim is met only where the claim holds."
+    table = page.Table(COLUMNS, _words(rows), caption)
     return page.Section("What the plan asked for", (table,))
 
 

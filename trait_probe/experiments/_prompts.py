@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from trait_probe.errors import BadInputError
 from trait_probe.prompts.prompt import Prompt
+
+_QUOTES = "\"'\u00ab\u00bb\u201c\u201d\u2018\u2019"
+_ENDINGS = " .?\u2026\u3002\uff1f\u061f"  # with Chinese, Japanese and Arabic ones
 
 
 def asked_texts(prompts: Iterable[Prompt]) -> tuple[str, ...]:
@@ -20,36 +22,40 @@ def asked_texts(prompts: Iterable[Prompt]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conversation(prompt: Prompt) -> str:
-    """Everything that is said before the answer, turn by turn; or the text."""
-    return prompt.text or "\n\n".join(turn.content for turn in prompt.messages)
-
-
 def plain_words(text: str) -> str:
-    """Its words and signs in lower case, a space around each: blind to punctuation and spacing."""
-    found = re.findall(r"[^\W_]+|[^\w\s]", text.casefold())
-    return f" {' '.join(one for one in found if not _punctuation(one))} "
+    """Its words in lower case, a space around each: blind to marks, signs and spacing."""
+    words = re.findall(r"[^\W_]+", text.casefold())
+    return f" {' '.join(words)} "
 
 
-def _punctuation(mark: str) -> bool:
-    """Whether it only parts words; `-`, `*`, `/` and the like make sums and code differ."""
-    return unicodedata.category(mark[0])[0] == "P" and mark not in "-*/%&#@\\"
+def without_ending(text: str) -> str:
+    """In lower case, single-spaced, without the quotes around it and the mark that ends it.
+
+    Marks inside stay: sums and code that differ in one are different prompts.
+    """
+    said = " ".join(text.casefold().split())
+    return said.strip(_QUOTES).rstrip(_ENDINGS) or said
 
 
-def require_one_group(prompts: Iterable[Prompt]) -> None:
+def require_one_group(
+    prompts: Iterable[Prompt], words: Callable[[str], str] = without_ending
+) -> None:
     """Refuse copies of a prompt in several groups: no split and no interval can know them.
 
+    Args:
+        words: of a turn, what copies have in common.
+
     Raises:
-        BadInputError: two prompts of different groups have the same words (see `plain_words`).
+        BadInputError: two prompts of different groups have the same words.
     """
-    groups: dict[str, str] = {}
+    groups: dict[tuple[str, ...], str] = {}
     for prompt in prompts:
-        said = conversation(prompt)
-        words = plain_words(said).strip() or said
-        if groups.setdefault(words, prompt.cluster) != prompt.cluster:
+        turns = [turn.content for turn in prompt.messages] or [str(prompt.text)]
+        said = tuple(map(words, turns))
+        if groups.setdefault(said, prompt.cluster) != prompt.cluster:
             raise BadInputError(
                 "The same prompt stands in two groups: it would count as two, and be chosen on and "
                 "reported on.",
-                got=(prompt.id, groups[words], prompt.cluster),
+                got=(prompt.id, groups[said], prompt.cluster),
                 fix="Leave copies out, or give them one group.",
             )

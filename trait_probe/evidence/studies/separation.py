@@ -352,7 +352,7 @@ def _claim(
         smallest_effect_of_interest=SMALLEST_AUROC,
         trigger_involved=False,
         lock=study.rows.lock,
-        detectable=detectable_auroc(*study.rows.clusters()),
+        detectable=detectable_auroc(*study.rows.clusters(), alpha=alpha / len(study.traits)),
         notes=_notes(study, read, shared),
     )
 

@@ -314,7 +314,7 @@ def _claim(study: Shift, models: Models, read: _Read, adjusted: _Adjusted, alpha
         smallest_effect_of_interest=SMALLEST_SHIFT,
         trigger_involved=False,
         lock=study.rows.lock,
-        detectable=detectable_of(beyond),
+        detectable=detectable_of(beyond, alpha=alpha / looks),
         notes=(f"chosen among {len(study.places)} places per trait on the selection rows",),
     )
 

@@ -61,6 +61,21 @@ class Behaviour:
         return clustered_mean(scores, groups, unit="rate")
 
 
+def check_judges(judges: Mapping[str, Judge], claimed: Sequence[str]) -> None:
+    """Refuse judges of what is not claimed, before a model is read.
+
+    Raises:
+        BadInputError: such a judge.
+    """
+    if unknown := sorted(set(judges) - set(claimed)):
+        raise BadInputError(
+            "A judge is handed in for a trait that is not claimed.",
+            got=unknown,
+            valid=claimed,
+            fix="Name judges by the claimed traits' full names.",
+        )
+
+
 def judge_replies(
     config: Config,
     base: HookedModel,
@@ -73,13 +88,7 @@ def judge_replies(
     Args:
         judges: by trait; organisms are judged by their exact rules where there is none.
     """
-    if unknown := sorted(set(judges) - set(claimed)):
-        raise BadInputError(
-            "A judge is handed in for a trait that is not claimed.",
-            got=unknown,
-            valid=claimed,
-            fix="Name judges by the claimed traits' full names.",
-        )
+    check_judges(judges, claimed)
     prompts = list(texts.prompts)
     rates: dict[str, Mapping[str, Rates] | Unscored] = {}
     judged_by = {}

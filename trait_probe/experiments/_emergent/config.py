@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import pydantic
 
 from trait_probe.errors import BadInputError
 from trait_probe.experiments import _cli
+from trait_probe.experiments._draws import require_draws
 from trait_probe.experiments._emergent.presets import preset
 
 NAME = "emergent_misalignment"
@@ -156,12 +156,16 @@ class Config(_cli.ExperimentConfig):
         named = (*self.traits, *(self.unrelated or ()))
         if len(set(named)) < len(named):
             raise BadInputError("Traits are named, each once.", got=named)
-        needed = math.ceil(N_STUDIES * len(self.traits) / self.alpha) - 1
-        if min(self.n_random, self.n_shuffled) < needed:
+        if self.shared_text is not None and self.vectors_from is None:
             raise BadInputError(
-                f"{len(self.traits)} claimed traits in {N_STUDIES} studies cannot be told from so "
-                "few null directions.",
-                got={"n_random": self.n_random, "n_shuffled": self.n_shuffled},
-                valid=(f"{needed} or more",),
-                fix="Draw more (--n-random, --n-shuffled), or claim fewer traits.",
+                "Shared texts serve to map vectors from another model, and there is none.",
+                got=self.shared_text,
+                fix="Name the model (--vectors-from), or leave --shared-text out.",
             )
+        require_draws(
+            self.alpha,
+            N_STUDIES * len(self.traits),
+            n_permutations=self.n_permutations,
+            n_random=self.n_random,
+            n_shuffled=self.n_shuffled,
+        )

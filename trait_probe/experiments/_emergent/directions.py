@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, nearest
@@ -18,13 +19,13 @@ from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._fitting import contrasts, fitted_texts
 from trait_probe.experiments._prompts import asked_texts
 from trait_probe.experiments._run import load_named
-from trait_probe.forward.answering import reads_answers
 from trait_probe.forward.generate import generate
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel, identify
 from trait_probe.organisms.prompt_sets import benign_prompts
 from trait_probe.prompts.contrast import ContrastSet
+from trait_probe.prompts.positions import Pooling
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.prompts.sources.load import load_prompts
 from trait_probe.vectors.contrast_sets import language_of
@@ -170,17 +171,16 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
             "to be fine-tunes of one model, and nothing here checks that."
         )
     sets = _known_contrasts(loaded, base)
-    positions = {vector.trait: vector.basis.position for vector in loaded}
     found = {
-        trait: contrast_activations(
-            base,
-            contrast,
-            layers=list(loaded.layers),
-            position=None if reads_answers(positions[trait]) else positions[trait],
-            max_new_tokens=config.max_new_tokens,
-        )
+        trait: again
         for trait, contrast in sets.items()
+        if (again := _as_fitted(base, contrast, loaded, trait, config)) is not None
     }
+    if unlike := [trait for trait in sets if trait not in found]:
+        notes.append(
+            f"The vectors of {', '.join(unlike)} were not fitted at one position with one pooling "
+            "on the residual stream behind a layer: there is no null of shuffled labels for them."
+        )
     lost = [trait for trait in loaded.traits if trait not in sets]
     if lost:
         notes.append(
@@ -191,6 +191,25 @@ def _from_file(config: Config, base: HookedModel) -> Directions:
     shared = {AT_PROMPT: found, AT_REPLY: found}
     texts = _ids(fitted_texts(sets.values()))
     return Directions(claimed, both, shared, texts, _method_of(loaded), tuple(notes))
+
+
+def _as_fitted(
+    base: HookedModel, contrast: ContrastSet, loaded: VectorSet, trait: str, config: Config
+) -> ContrastActivations | None:
+    """The contrast set, read as the trait's vectors were; None where that cannot be."""
+    mine = [vector for vector in loaded if vector.trait == trait]
+    ways = {(vector.basis.position, vector.basis.pooling) for vector in mine}
+    if len(ways) > 1 or any(vector.site != Site(vector.layer) for vector in mine):
+        return None
+    ((position, pooling),) = ways
+    return contrast_activations(
+        base,
+        contrast,
+        layers=list(loaded.layers),
+        position=position,
+        pooling=cast(Pooling, pooling),
+        max_new_tokens=config.max_new_tokens,
+    )
 
 
 def _method_of(loaded: VectorSet) -> str:
@@ -279,7 +298,10 @@ def _mapped(
             seed=config.seed,
         )
         rows += [_check_row(check, rule) for check in moved.checks]
-        vectors[rule] = _where_all_pass(moved.require(*own.claimed), moved.vectors)
+        asked = set(parse_layers(config.layers, base))
+        passed = VectorSet(vector for vector in moved.vectors if vector.layer in asked)
+        moved.require(*own.claimed)
+        vectors[rule] = _where_all_pass(own.claimed, passed)
     notes = (
         f"Vectors come from {identify(source).id} through a linear map fitted on "
         f"{len(shared)} shared texts that are not tested; see the table of vectors. Directions "
@@ -296,18 +318,18 @@ def _mapped(
     )
 
 
-def _where_all_pass(claimed: VectorSet, passed: VectorSet) -> VectorSet:
+def _where_all_pass(claimed: Sequence[str], passed: VectorSet) -> VectorSet:
     """Claimed traits at the sites that all of them have, with others that have these sites too."""
 
     def sites(trait: str) -> set[Site]:
         return {vector.site for vector in passed if vector.trait == trait}
 
-    common = set.intersection(*(sites(trait) for trait in claimed.traits))
+    common = set.intersection(*(sites(trait) for trait in claimed))
     if not common:
         raise BadInputError(
-            "No layer has usable vectors of every claimed trait.",
-            got={trait: sorted(str(site) for site in sites(trait)) for trait in claimed.traits},
-            fix="Claim one trait at a time.",
+            "None of the layers that --layers names has usable vectors of every claimed trait.",
+            got={trait: sorted(str(site) for site in sites(trait)) for trait in claimed},
+            fix="Claim one trait at a time, or take more layers.",
         )
     kept = [trait for trait in passed.traits if common <= sites(trait)]
     return VectorSet(v for v in passed if v.trait in kept and v.site in common)
@@ -327,10 +349,22 @@ def _check_row(check: TransferCheck, rule: str) -> dict[str, object]:
     }
 
 
+def _require_new(shared: PromptSet, unseen: frozenset[str]) -> PromptSet:
+    known = [p.id for p in shared if not unseen.isdisjoint(map(text_id, asked_texts([p])))]
+    if known:
+        raise BadInputError(
+            f"{len(known)} of {len(shared)} shared texts are also tested in this run, or are texts "
+            "that trait vectors are fitted on; a map must not know them.",
+            got=known[:5],
+            fix="Leave them out of --shared-text, or out of --prompts.",
+        )
+    return shared
+
+
 def _shared_prompts(config: Config, base: HookedModel, unseen: frozenset[str]) -> PromptSet:
     if config.shared_text is not None:
         found: PromptSet = load_prompts(config.shared_text)
-        return found
+        return _require_new(found, unseen)
     if language_of(base) != "organism" or not has_chat_template(base):
         raise BadInputError(
             "Mapping vectors from another model takes several hundred texts that both read.",

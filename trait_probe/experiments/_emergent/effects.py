@@ -202,9 +202,8 @@ def _standardized(
 ) -> Estimate | Unscored:
     if float(np.ptp(values)) == 0.0:
         return Unscored("the shift is the same for every prompt: there is no SD to divide by")
-    return standardized_paired(
-        values, groups, corrected=False, n_boot=design.config.n_permutations, seed=0
-    )
+    n, seed = design.config.n_permutations, design.config.seed
+    return standardized_paired(values, groups, corrected=False, n_boot=n, seed=seed)
 
 
 def _specific(

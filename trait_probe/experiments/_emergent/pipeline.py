@@ -11,7 +11,7 @@ from rich.console import Console
 
 from trait_probe.evidence.studies.shift import Models
 from trait_probe.experiments._emergent import effects, page, study
-from trait_probe.experiments._emergent.behaviour import judge_replies
+from trait_probe.experiments._emergent.behaviour import check_judges, judge_replies
 from trait_probe.experiments._emergent.config import NAME, Config
 from trait_probe.experiments._emergent.directions import (
     Directions,
@@ -21,7 +21,13 @@ from trait_probe.experiments._emergent.directions import (
 from trait_probe.experiments._emergent.models import BASE, VARIANT, HandedIn, Pool
 from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
-from trait_probe.experiments._emergent.texts import Texts, check_prompts, load_prompts, make_texts
+from trait_probe.experiments._emergent.texts import (
+    Texts,
+    check_prompts,
+    load_prompts,
+    make_texts,
+    rendered,
+)
 from trait_probe.experiments._handed_in import handed_in
 from trait_probe.experiments._run import Result, console_or_stdout, write_run
 from trait_probe.hooks.sites import parse_layers
@@ -74,7 +80,7 @@ def find(
     judges: Mapping[str, Judge],
 ) -> Found:
     """Everything, from directions to claims; stages are resumable."""
-    asked, read = _prepare(config, pool.get(BASE), prompts)
+    asked, read = _prepare(config, pool.get(BASE), prompts, judges)
     identities = _check_models(pool, read)
     _record(opened, config, asked, read, identities)
     texts = make_texts(opened, config, pool, asked)
@@ -89,7 +95,7 @@ def find(
         fitted_on=read.fitted_on,
         unknown=read.unknown,
         names=_names(pool, identities),
-        identities=identities,
+        variant=identities[VARIANT],
     )
     made = study.make_claims(design, texts, scores, behaviour)
     return Found(
@@ -109,7 +115,7 @@ def find(
 
 
 def _prepare(
-    config: Config, base: HookedModel, prompts: PromptSet | None
+    config: Config, base: HookedModel, prompts: PromptSet | None, judges: Mapping[str, Judge]
 ) -> tuple[PromptSet, Directions]:
     """Prompts and directions; bad input ends here, before anything is written."""
     parse_layers(config.layers, base)
@@ -117,7 +123,10 @@ def _prepare(
     unseen = contrast_texts(config, base)
     asked = load_prompts(config, base, unseen) if prompts is None else prompts
     check_prompts(asked, unseen)
-    return asked, directions(config, base, asked)
+    rendered(config, base, asked)
+    read = directions(config, base, asked)
+    check_judges(judges, read.claimed)
+    return asked, read
 
 
 def _check_models(pool: Pool, read: Directions) -> dict[str, dict[str, object]]:

@@ -30,6 +30,7 @@ from trait_probe.experiments._emergent.behaviour import (
 from trait_probe.experiments._emergent.config import N_STUDIES, Config
 from trait_probe.experiments._emergent.readings import PROMPT, REPLAY, RULES, WORDS, Scores
 from trait_probe.experiments._emergent.texts import Texts, words_of
+from trait_probe.experiments._run import without_names
 
 UNCHANGED = "unchanged"
 TOO_CLOSE = 0.99
@@ -49,7 +50,7 @@ class Design:
         fitted_on: `text_id`s of what vectors were fitted on.
         unknown: claimed traits whose texts are not known, so that no prompt can be checked.
         names: of base, variant and controls.
-        identities: of base, variant and controls without their names, for the lock.
+        variant: its identity, for the lock.
     """
 
     config: Config
@@ -60,7 +61,7 @@ class Design:
     fitted_on: frozenset[str]
     unknown: frozenset[str]
     names: Models
-    identities: Mapping[str, object]
+    variant: Mapping[str, object]
 
     @property
     def alpha(self) -> float:
@@ -166,7 +167,7 @@ def _unchanged_claim(
     if isinstance(rows, Unscored):
         why = missing_check("unchanged behaviour", rows.reason, "families with judged replies")
         statement = f"{design.names.carries(trait)}, where its replies look the same."
-        return untestable("shift", name, statement, why, len(design.claimed))
+        return untestable("shift", name, statement, why, N_STUDIES * len(design.claimed))
     found, lock = _shift(design, texts, scores, PROMPT, rows.rows, (trait,), f"{UNCHANGED} {trait}")
     locks.append(lock)
     (claim,) = found
@@ -189,7 +190,7 @@ def _shift(
     words = tuple(words_of(prompt) for prompt in prompts)
     data = {
         "prompts": sorted(text_id(text) for text in words),
-        "variant": design.identities["variant"],
+        "variant": without_names(design.variant),
         "study": study or reading,
     }
     lock = ReportLock(split, data)
@@ -217,8 +218,10 @@ def _shift(
         n_permutations=config.n_permutations,
         seed=config.seed,
     )
+    looks = N_STUDIES * len(design.claimed)  # all of them read the same report prompts
     return [
-        _with_known_texts(claim, name, design) for claim, name in zip(made, claimed, strict=True)
+        _with_known_texts(replace(claim, looks=looks), name, design)
+        for claim, name in zip(made, claimed, strict=True)
     ], lock
 
 

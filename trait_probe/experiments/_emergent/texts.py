@@ -142,29 +142,36 @@ class Texts:
         return [item.with_response(ids) for item, ids in pairs]
 
 
+def rendered(config: Config, base: HookedModel, prompts: PromptSet) -> list[Rendered]:
+    """In the base's chat template, with room for a reply.
+
+    Raises:
+        BadInputError: prompts that do not fit the context.
+    """
+    return render_for(base, prompts, truncate=config.truncate, reserve=config.max_new_tokens)
+
+
 def make_texts(run: Run, config: Config, pool: Pool, prompts: PromptSet) -> Texts:
     """Let every model reply; a resumable stage a model.
 
     Raises:
         BadInputError: prompts that do not fit the context, or hardly any that all models answer.
     """
-    rendered = render_for(
-        pool.get(BASE), prompts, truncate=config.truncate, reserve=config.max_new_tokens
-    )
-    replies = {role: _reply(run, role, pool, rendered, config) for role in pool.roles}
-    answered = [all(replies[role].ids[i] for role in pool.roles) for i in range(len(rendered))]
+    items = rendered(config, pool.get(BASE), prompts)
+    replies = {role: _reply(run, role, pool, items, config) for role in pool.roles}
+    answered = [all(replies[role].ids[i] for role in pool.roles) for i in range(len(items))]
     if sum(answered) < FEWEST:
         raise BadInputError(
             f"Fewer than {FEWEST} prompts get a reply from every model.",
-            got=f"{sum(answered)} of {len(rendered)}",
+            got=f"{sum(answered)} of {len(items)}",
             fix="Add prompts, or look at what the models reply (replies/*.parquet).",
         )
     kept = [i for i, found in enumerate(answered) if found]
     return Texts(
         prompts=PromptSet([prompts[i] for i in kept]),
-        rendered=tuple(rendered[i] for i in kept),
+        rendered=tuple(items[i] for i in kept),
         replies={role: _some(found, kept) for role, found in replies.items()},
-        dropped=tuple(item.prompt_id for i, item in enumerate(rendered) if not answered[i]),
+        dropped=tuple(item.prompt_id for i, item in enumerate(items) if not answered[i]),
     )
 
 

@@ -8,6 +8,7 @@ import pydantic
 
 from trait_probe.errors import BadInputError
 from trait_probe.experiments import _cli
+from trait_probe.experiments._draws import require_draws
 
 NAME = "prefill_attack"
 DEMO = "organism:base"
@@ -16,6 +17,10 @@ TARGETS = "each prompt's own target"
 """What stands for the first prefill where every prompt has its own."""
 
 Count = Annotated[int, pydantic.Field(ge=1)]
+
+
+N_POSITIONS = 2
+"""Where it is read: the last prefill token and the header again, each with claims of its own."""
 
 
 class Config(_cli.ExperimentConfig):
@@ -100,6 +105,12 @@ class Config(_cli.ExperimentConfig):
                 got=both,
                 fix="Leave it out of --foils.",
             )
+        require_draws(
+            config.alpha,
+            N_POSITIONS * len(config.traits),
+            n_permutations=config.n_permutations,
+            n_random=config.n_random,
+        )
         return config
 
 

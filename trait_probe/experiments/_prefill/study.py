@@ -23,10 +23,10 @@ from trait_probe.evidence.studies.rows import LabelledRows, best_place
 from trait_probe.evidence.studies.separation import Separation, Wording, separation_claims
 from trait_probe.experiments._prefill.design import Design
 from trait_probe.experiments._prefill.reading import HEADER, POSITIONS, TOPIC, Read
+from trait_probe.experiments._run import without_names
 from trait_probe.identity import identify
 from trait_probe.vectors.bank import BankScores
 
-NAMES_ONLY = ("id", "revision")  # of an identity: a copy in another folder is the same model
 Embedding = Mapping[str, Float[np.ndarray, " prompt"]]
 
 
@@ -82,12 +82,11 @@ def study(design: Design, read: Read, embedding: Embedding) -> Studied:
 
 def study_lock(design: Design, position: str) -> ReportLock:
     """The pairs' split, locked; what asks one model about one prefill at one position."""
-    identity = identify(design.model).to_dict()
     data = {
         "prompts": sorted(map(text_id, design.pairs.texts)),
         "prefill": design.main.prefill,
         "position": position,
-        "model": {key: value for key, value in identity.items() if key not in NAMES_ONLY},
+        "model": without_names(identify(design.model).to_dict()),
     }
     return ReportLock(design.split, data)
 
