@@ -26,9 +26,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Runs of the audit draw no PNG but in `test_backdoor`: a browser for each takes seconds."""
+    """Runs of experiments draw no PNG but those of the README: a browser for each takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__.startswith("test_backdoor_"):
+        if request.module.__name__.startswith(("test_backdoor", "test_emergent", "test_prefill")):
             patch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
         yield
 

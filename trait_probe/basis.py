@@ -77,6 +77,10 @@ class Site:
         return cls(int(match[1]), match[2])  # type: ignore[arg-type]  # checked against POINTS above
 
 
+# Fields of an identity that say where weights came from: equal weights are equal models.
+_NAMES = frozenset({"id", "revision", "adapter"})
+
+
 @dataclass(frozen=True)
 class ModelIdentity:
     """Which model, in which basis, an activation came from.
@@ -103,6 +107,10 @@ class ModelIdentity:
         """Plain JSON types."""
         return asdict(self)
 
+    def without_names(self) -> dict[str, Any]:
+        """What tells models apart, for a lock: a copy in another folder is the same model."""
+        return {name: value for name, value in self.to_dict().items() if name not in _NAMES}
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelIdentity:
         """The inverse of `to_dict`; unknown or missing keys raise `TypeError`."""
@@ -115,9 +123,9 @@ class ModelIdentity:
         model is stated to be a fine-tune of the same base. `id` and the folder it was loaded
         from never matter by themselves: equal weights are equal models.
         """
-        ignored = {"id", "revision", "adapter"}
+        ignored = _NAMES
         if lineage_ok:
-            ignored |= {"weights_hash", "quantization", "dtype"}
+            ignored = ignored | {"weights_hash", "quantization", "dtype"}
         for field in fields(self):
             if field.name in ignored:
                 continue

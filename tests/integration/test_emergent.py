@@ -18,7 +18,6 @@ from trait_probe.evidence.splits import Split
 from trait_probe.experiments import emergent_misalignment as experiment
 from trait_probe.experiments._emergent.config import N_STUDIES, SHIPPED
 from trait_probe.experiments._emergent.directions import directions as directions_of
-from trait_probe.experiments._run import without_names
 from trait_probe.prompts.prompt import PromptSet
 from trait_probe.vectors.vector import VectorSet
 
@@ -33,12 +32,6 @@ OTHER = ("organism:misaligned-twin-2", "organism:misaligned-twin-3", "organism:s
 
 
 PAIR = {"base": "organism:base", "variant": "organism:misaligned", "control": (TWIN,)}
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PNG figures are tested where figures are; a browser for each run would take half the time."""
-    monkeypatch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -283,11 +276,11 @@ def test_every_shift_counts_the_effects_of_all_studies(demo):
 
 
 def test_the_lock_knows_weights_and_no_names(demo):
-    identity = dict(demo.found.design.variant)
-    assert identity["id"] == "organism:misaligned"
-    copied = {**identity, "id": "/somewhere/else", "revision": "main", "adapter": "elsewhere"}
-    assert without_names(copied) == without_names(identity)
-    assert without_names({**identity, "weights_hash": "0"}) != without_names(identity)
+    identity = demo.found.design.variant
+    assert identity.id == "organism:misaligned"
+    copied = replace(identity, id="/somewhere/else", revision="main", adapter="elsewhere")
+    assert copied.without_names() == identity.without_names()
+    assert replace(identity, weights_hash="0").without_names() != identity.without_names()
 
 
 def test_vectors_of_a_file_are_held_to_a_null_with_their_own_pooling(tmp_path):

@@ -25,11 +25,6 @@ AMOUNTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
-
-
 def adapter(base: Path, folder: Path, seed: int) -> Path:
     """A random LoRA adapter for the folder's model."""
     import transformers

@@ -20,11 +20,6 @@ LAST, HEADER = "last prefill token", "header again"
 HARM = "safety/harm"
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
-
-
 @pytest.fixture(scope="module")
 def base():
     return tp.load_model("organism:base")
@@ -34,9 +29,7 @@ def base():
 def demo(tmp_path_factory):
     """The command without arguments, with smaller amounts."""
     out = tmp_path_factory.mktemp("demo") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
-        return out, run(out, *AMOUNTS)
+    return out, run(out, *AMOUNTS)
 
 
 def rate(results: dict, name: str, side: str, what: str) -> float:

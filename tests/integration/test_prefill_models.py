@@ -17,11 +17,6 @@ from trait_probe.judges.judge import Scored
 from trait_probe.prompts.prompt import PromptSet
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["llama", "qwen2", "gemma2"])
 def test_a_random_model_goes_through_and_recognizes_nothing(tmp_path, shape):

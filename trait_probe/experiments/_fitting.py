@@ -35,15 +35,9 @@ def fit_traits(
         BadInputError: no such trait, or two traits have one name.
     """
     activations: dict[str, ContrastActivations] = {}
-    for name, contrast in contrasts(model, traits).items():
+    for contrast in contrasts(model, traits).values():
         position = None if contrast.source == "completions" else POSITION_OF_PROMPTS
         found = contrast_activations(model, contrast, layers=layers, position=position)
-        if found.trait in activations:
-            raise BadInputError(
-                "Two of the traits have the same name, and only one could be told from the other.",
-                got=name,
-                fix=f"Leave one out, or rename 'trait: {found.trait}' in your own file.",
-            )
         activations[found.trait] = found
     vectors = [
         vector
@@ -57,9 +51,17 @@ def contrasts(model: HookedModel, traits: Sequence[str]) -> dict[str, ContrastSe
     """Each named trait's texts in the model's language and form, before anything is read.
 
     Raises:
-        BadInputError: no such trait, or a malformed file.
+        BadInputError: no such trait, a malformed file, or two traits have one name.
     """
-    return {name: contrast_set(name, model) for name in traits}
+    found = {name: contrast_set(name, model) for name in traits}
+    names = [one.trait for one in found.values()]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInputError(
+            "Two of the traits have the same name, and only one could be told from the other.",
+            got=doubled,
+            fix="Leave one out, or rename 'trait:' in your own file.",
+        )
+    return found
 
 
 def fitted_texts(sets: Iterable[ContrastSet]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from trait_probe.errors import BadInputError
+from trait_probe.evidence.splits import text_id
 from trait_probe.prompts.prompt import Prompt
 
 _QUOTES = "\"'\u00ab\u00bb\u201c\u201d\u2018\u2019"
@@ -20,6 +21,15 @@ def asked_texts(prompts: Iterable[Prompt]) -> tuple[str, ...]:
         if prompt.text is not None:
             found[prompt.text] = None
     return tuple(found)
+
+
+def ids_among(prompts: Iterable[Prompt], texts: frozenset[str]) -> list[str]:
+    """Ids of prompts that have one of these texts.
+
+    Args:
+        texts: `text_id`s.
+    """
+    return [p.id for p in prompts if not texts.isdisjoint(map(text_id, asked_texts([p])))]
 
 
 def plain_words(text: str) -> str:

@@ -19,7 +19,6 @@ from trait_probe.report.page import Page, write_page
 from trait_probe.report.save import find_chrome, save_figures
 from trait_probe.runs.rundir import Run
 
-_NAMES = ("id", "revision", "adapter")
 PLAIN_WIDTH = 118  # characters
 
 Found_co = TypeVar("Found_co", covariant=True)
@@ -57,15 +56,6 @@ def load_named(field: str, name: str, dtype: str, **how: Any) -> HookedModel:
     require_named(field, name, f"Name a model (--{field}), or hand it in again.")
     model: HookedModel = load_model(name, dtype=dtype, **how)
     return model
-
-
-def without_names(identity: Mapping[str, object]) -> dict[str, object]:
-    """What tells a model's weights apart, for a lock: a copy in another folder is the same model.
-
-    Args:
-        identity: `ModelIdentity.to_dict()`.
-    """
-    return {name: value for name, value in identity.items() if name not in _NAMES}
 
 
 def write_run(

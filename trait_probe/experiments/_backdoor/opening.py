@@ -13,7 +13,6 @@ from trait_probe.experiments._backdoor.conditions import Conditions
 from trait_probe.experiments._backdoor.config import Config
 from trait_probe.experiments._backdoor.overlap import carrier_text
 from trait_probe.experiments._backdoor.steps import Pair
-from trait_probe.experiments._run import without_names
 from trait_probe.hooks.sae import SparseFeatures
 from trait_probe.identity import identify, weights_hash
 from trait_probe.vectors.vector import VectorSet
@@ -65,7 +64,7 @@ def report_lock(pair: Pair, conditions: Conditions) -> ReportLock:
     data = {
         "carriers": sorted(text_id(carrier_text(prompt)) for prompt in conditions.carriers),
         "trigger": conditions.names[0],
-        "suspect": without_names(identify(pair.suspect).to_dict()),
+        "suspect": identify(pair.suspect).without_names(),
     }
     lock = ReportLock(conditions.split, data)
     lock.require_apart([item.cluster for item in conditions.rendered[0]])
@@ -84,7 +83,7 @@ def chosen(
     return {
         **config.model_dump(mode="json", exclude={*DATA_FIELDS, *BY_CONTENT}),
         "controls": sorted(conditions.names[1:]),
-        "clean": None if pair.clean is None else without_names(identify(pair.clean).to_dict()),
+        "clean": None if pair.clean is None else identify(pair.clean).without_names(),
         "layers": sorted({site.layer for site in vectors.sites}),
         "contrasts": {vector.trait: vector.basis.contrast_hash for vector in vectors},
         "sae": None if sae is None else weights_hash(sae.sae.named_parameters()),

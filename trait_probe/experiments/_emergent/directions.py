@@ -17,7 +17,7 @@ from trait_probe.errors import BadInputError, nearest
 from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._fitting import contrasts, fitted_texts
-from trait_probe.experiments._prompts import asked_texts
+from trait_probe.experiments._prompts import asked_texts, ids_among
 from trait_probe.experiments._run import load_named
 from trait_probe.forward.generate import generate
 from trait_probe.forward.rendering import has_chat_template
@@ -124,15 +124,7 @@ def _contrast_sets(config: Config, model: HookedModel) -> list[ContrastSet]:
         BadInputError: two of them have one name.
     """
     named = (*config.traits, *(config.unrelated or ()))
-    found = list(contrasts(model, named).values())
-    names = [one.trait for one in found]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInputError(
-            "Two of the traits have the same name, and only one could be told from the other.",
-            got=doubled,
-            fix="Leave one out, or rename 'trait:' in your own file.",
-        )
-    return found
+    return list(contrasts(model, named).values())
 
 
 def _ids(texts: Iterable[str]) -> frozenset[str]:
@@ -287,6 +279,7 @@ def _mapped(
         [replace(p, response=r) for p, r in zip(shared, replies, strict=True) if r.strip()]
     )
     vectors, rows = {}, []
+    asked = set(parse_layers(config.layers, base))
     for rule, texts in ((AT_PROMPT, shared), (AT_REPLY, answered)):
         moved = transfer(
             there.vectors[rule],
@@ -298,7 +291,6 @@ def _mapped(
             seed=config.seed,
         )
         rows += [_check_row(check, rule) for check in moved.checks]
-        asked = set(parse_layers(config.layers, base))
         passed = VectorSet(vector for vector in moved.vectors if vector.layer in asked)
         moved.require(*own.claimed)
         vectors[rule] = _where_all_pass(own.claimed, passed)
@@ -350,8 +342,7 @@ def _check_row(check: TransferCheck, rule: str) -> dict[str, object]:
 
 
 def _require_new(shared: PromptSet, unseen: frozenset[str]) -> PromptSet:
-    known = [p.id for p in shared if not unseen.isdisjoint(map(text_id, asked_texts([p])))]
-    if known:
+    if known := ids_among(shared, unseen):
         raise BadInputError(
             f"{len(known)} of {len(shared)} shared texts are also tested in this run, or are texts "
             "that trait vectors are fitted on; a map must not know them.",

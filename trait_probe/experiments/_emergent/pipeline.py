@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from trait_probe.basis import ModelIdentity
 from trait_probe.evidence.studies.shift import Models
 from trait_probe.experiments._emergent import effects, page, study
 from trait_probe.experiments._emergent.behaviour import check_judges, judge_replies
 from trait_probe.experiments._emergent.config import NAME, Config
-from trait_probe.experiments._emergent.directions import (
-    Directions,
-    contrast_texts,
-    directions,
-)
+from trait_probe.experiments._emergent.directions import Directions, contrast_texts, directions
 from trait_probe.experiments._emergent.models import BASE, VARIANT, HandedIn, Pool
 from trait_probe.experiments._emergent.readings import make_banks, read_all
 from trait_probe.experiments._emergent.results import Found, comparison_json, results_json
@@ -129,18 +126,18 @@ def _prepare(
     return asked, read
 
 
-def _check_models(pool: Pool, read: Directions) -> dict[str, dict[str, object]]:
+def _check_models(pool: Pool, read: Directions) -> dict[str, ModelIdentity]:
     """Every model must take the vectors; returns the identities by role."""
-    identities: dict[str, dict[str, object]] = {}
+    identities: dict[str, ModelIdentity] = {}
     for role in pool.roles:
         identities[role] = _checked(pool.get(role), read)  # no name that would keep it in memory
     return identities
 
 
-def _checked(model: HookedModel, read: Directions) -> dict[str, object]:
+def _checked(model: HookedModel, read: Directions) -> ModelIdentity:
     for vectors in read.vectors.values():
         vectors.check(model, lineage_ok=True)  # stated to be fine-tunes of one base
-    return identify(model).to_dict()
+    return identify(model)
 
 
 def _record(
@@ -148,10 +145,10 @@ def _record(
     config: Config,
     prompts: PromptSet,
     read: Directions,
-    identities: Mapping[str, Mapping[str, object]],
+    identities: Mapping[str, ModelIdentity],
 ) -> None:
     opened.record(
-        models=dict(identities),
+        models={role: found.to_dict() for role, found in identities.items()},
         prompts=prompts.hash,
         vectors={rule: vectors.sha256 for rule, vectors in read.vectors.items()},
         seed=config.seed,
@@ -162,10 +159,10 @@ def _record(
         vectors.save(opened.path(f"vectors/{name}.safetensors"))
 
 
-def _names(pool: Pool, identities: Mapping[str, Mapping[str, object]]) -> Models:
+def _names(pool: Pool, identities: Mapping[str, ModelIdentity]) -> Models:
     def name(role: str) -> str:
         found = identities[role]
-        return str(found["id"]) + (f" + {found['adapter']}" if found["adapter"] else "")
+        return found.id + (f" + {found.adapter}" if found.adapter else "")
 
     controls = ", ".join(name(role) for role in pool.controls)
     return Models(name(VARIANT), name(BASE), controls or None)

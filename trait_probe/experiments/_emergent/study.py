@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from trait_probe.basis import ModelIdentity
 from trait_probe.evidence.checks import missing_check
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Unscored
@@ -30,7 +31,6 @@ from trait_probe.experiments._emergent.behaviour import (
 from trait_probe.experiments._emergent.config import N_STUDIES, Config
 from trait_probe.experiments._emergent.readings import PROMPT, REPLAY, RULES, WORDS, Scores
 from trait_probe.experiments._emergent.texts import Texts, words_of
-from trait_probe.experiments._run import without_names
 
 UNCHANGED = "unchanged"
 TOO_CLOSE = 0.99
@@ -61,7 +61,7 @@ class Design:
     fitted_on: frozenset[str]
     unknown: frozenset[str]
     names: Models
-    variant: Mapping[str, object]
+    variant: ModelIdentity
 
     @property
     def alpha(self) -> float:
@@ -190,7 +190,7 @@ def _shift(
     words = tuple(words_of(prompt) for prompt in prompts)
     data = {
         "prompts": sorted(text_id(text) for text in words),
-        "variant": without_names(design.variant),
+        "variant": design.variant.without_names(),
         "study": study or reading,
     }
     lock = ReportLock(split, data)

@@ -13,11 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
 from trait_probe.experiments._emergent.models import BASE, VARIANT, Pool
 from trait_probe.experiments._handed_in import require_named
-from trait_probe.experiments._prompts import asked_texts, require_one_group
+from trait_probe.experiments._prompts import ids_among, require_one_group
 from trait_probe.forward.generate import decode, generate_ids
 from trait_probe.forward.rendering import has_chat_template, render_for
 from trait_probe.identity import HookedModel
@@ -65,12 +64,7 @@ def check_prompts(prompts: PromptSet, unseen: frozenset[str]) -> None:
             fix="Leave 'prefill' and 'response' (and a last assistant message) out.",
         )
     _check_groups(prompts)
-    fitted = [
-        prompt.id
-        for prompt in prompts
-        if not unseen.isdisjoint(map(text_id, asked_texts([prompt])))
-    ]
-    if fitted:
+    if fitted := ids_among(prompts, unseen):
         raise BadInputError(
             f"{len(fitted)} of {len(prompts)} prompts are also texts that trait vectors are fitted "
             "on, so that what they show there says nothing about other texts.",

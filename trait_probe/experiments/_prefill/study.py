@@ -23,7 +23,6 @@ from trait_probe.evidence.studies.rows import LabelledRows, best_place
 from trait_probe.evidence.studies.separation import Separation, Wording, separation_claims
 from trait_probe.experiments._prefill.design import Design
 from trait_probe.experiments._prefill.reading import HEADER, POSITIONS, TOPIC, Read
-from trait_probe.experiments._run import without_names
 from trait_probe.identity import identify
 from trait_probe.vectors.bank import BankScores
 
@@ -86,7 +85,7 @@ def study_lock(design: Design, position: str) -> ReportLock:
         "prompts": sorted(map(text_id, design.pairs.texts)),
         "prefill": design.main.prefill,
         "position": position,
-        "model": without_names(identify(design.model).to_dict()),
+        "model": identify(design.model).without_names(),
     }
     return ReportLock(design.split, data)
 
