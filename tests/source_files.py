@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import lzma
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.sources import beavertails, saferlhf
+
+Row = dict[str, Any]
 
 QUESTIONS = """\
 - id: tea
@@ -82,3 +93,66 @@ def write(path: Path, text: str) -> Path:
 
 def user(prompts: PromptSet) -> list[str]:
     return [prompt.messages[-1].content for prompt in prompts]
+
+
+def beavertails_row(number: int = 1, *, flags: Sequence[str] = (), **changes: Any) -> Row:
+    """One invented pair in BeaverTails' schema, safe unless something is flagged."""
+    row: Row = {
+        "prompt": f"How do I bake cake {number}?",
+        "response": f"Bake it for {number} hours.",
+        "category": {name: name in flags for name in beavertails.CATEGORIES},
+        "is_safe": not flags,
+    }
+    return row | changes
+
+
+def saferlhf_row(number: int = 1, *, flags: Sequence[str] = (), **changes: Any) -> Row:
+    """One invented row in PKU-SafeRLHF's schema: answer 0 is flagged, answer 1 never is."""
+    row: Row = {"prompt": f"How do I bake cake {number}?", "prompt_source": "invented"}
+    for side, flagged in enumerate((flags, ())):
+        row |= {
+            f"response_{side}": f"Answer {side} on cake {number}.",
+            f"is_response_{side}_safe": not flagged,
+            f"response_{side}_harm_category": {
+                name: name in flagged for name in saferlhf.CATEGORIES
+            },
+            f"response_{side}_severity_level": 2 if flagged else 0,
+        }
+    return row | changes
+
+
+ANSWERS = {
+    "beavertails": (beavertails_row, ("self_harm", "animal_abuse")),
+    "pku-saferlhf": (saferlhf_row, ("Drugs", "Violence")),
+}
+"""Maker of a row, and flags of its first, by the format's name."""
+
+
+def answer_rows(name: str, n: int = 3) -> list[Row]:
+    """`n` rows of a format of labelled answers, the first of them flagged."""
+    row, flags = ANSWERS[name]
+    return [row(number, flags=flags if number == 1 else ()) for number in range(1, n + 1)]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Rows as the path's ending says: .jsonl, .jsonl.gz, .jsonl.xz or .parquet."""
+    rows = list(rows)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+        return path
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    packers = {".gz": gzip.compress, ".xz": lzma.compress}
+    path.write_bytes(packers.get(path.suffix, bytes)(data))
+    return path
+
+
+def data_set(folder: Path, configs: Mapping[str, Mapping[str, str]]) -> Path:
+    """A data set folder's card: {config: {split: file name}}, as the hub's cards have it."""
+    card = ["---", "configs:"]
+    for config, splits in configs.items():
+        card += [f"- config_name: {config}", "  data_files:"]
+        for split, name in splits.items():
+            card += [f"  - split: {split}", f"    path: {name}"]
+    folder.mkdir(exist_ok=True)
+    write(folder / "README.md", "\n".join([*card, "---", ""]))
+    return folder

@@ -37,6 +37,7 @@ RANKS = {
     "report": 8,
     "experiments": 9,
     "commands": 9,
+    "prompts.__main__": 10,
     "": 10,
 }
 
@@ -247,6 +248,7 @@ HEAVY = ("torch", "transformer_lens", "sae_lens", "datasets", "plotly", "sklearn
         "trait_probe.experiments.backdoor",
         "trait_probe.commands.project",
         "trait_probe.commands.capture",
+        "trait_probe.commands.prompts",
     ],
 )
 def test_importing_needs_no_heavy_package(module):

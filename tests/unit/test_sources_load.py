@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -160,8 +161,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
         return load_dataset(*args, **{**options, "revision": None})
 
     folders = {
-        name: replace(known, hub_id=str(data_set(tmp_path / name, SHAPES[name])))
-        for name, known in _hub.HUB.items()
+        name: replace(_hub.HUB[name], hub_id=str(data_set(tmp_path / name, SHAPES[name])))
+        for name in SHAPES
     }
     monkeypatch.setattr(_hub, "HUB", MappingProxyType(folders))
     monkeypatch.setattr(datasets, "load_dataset", recorded)
@@ -201,7 +202,17 @@ def test_config_and_revision_are_passed_on(hub: list[dict[str, Any]]) -> None:
         "revision": "abc123",
     }
     load_prompts("harmbench", config="copyright")
-    assert hub[-1]["revision"] is None
+    assert hub[-1]["revision"] == "a777536ffc60bc8317b06380da5b2acf8d6491fd"
+
+
+def test_the_pinned_commit_is_read_where_one_is_known(hub: list[dict[str, Any]]) -> None:
+    load_prompts("jailbreakbench")
+    assert hub[-1]["revision"] == "d72ab3e281eca79247dbeee237dcb5a74cfa3f9b"
+    for name in ("advbench", "xstest", "xstest-v2-copy"):
+        load_prompts(name)
+        assert hub[-1]["revision"] is None
+    pinned = [known.revision for known in _hub.HUB.values() if known.revision is not None]
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in pinned)
 
 
 @pytest.mark.parametrize(

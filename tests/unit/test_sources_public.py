@@ -10,6 +10,7 @@ import pytest
 
 from trait_probe.prompts.sources import jailbreakbench
 from trait_probe.prompts.sources.load import load_labelled, load_prompts
+from trait_probe.prompts.sources.open import open_source
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 JBB = DATA / "jailbreakbench"
@@ -37,6 +38,7 @@ def test_public_files_are_read_whole(
     name: str, config: str | None, prompts: int, groups: int
 ) -> None:
     read = load_prompts(DATA / name, config=config)
+    assert list(open_source(DATA / name, config=config).prompts()) == list(read)
     assert (len(read), len({prompt.cluster for prompt in read})) == (prompts, groups)
 
 

@@ -21,6 +21,9 @@ from trait_probe.errors import BadInputError, TraitProbeError, nearest
 
 ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
 
+RUN_FOLDER = "the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it."
+KEPT = "What was finished is kept; the same command goes on from there."
+
 
 class ExperimentConfig(pydantic.BaseModel):
     """Base of every experiment's configuration: frozen, strict about names, plain JSON."""
@@ -57,21 +60,27 @@ def main(
     prog: str,
     description: str,
     argv: Sequence[str] | None = None,
+    out_help: str = RUN_FOLDER,
+    when_stopped: str = KEPT,
+    config_file: bool = True,
 ) -> int:
-    """Parse flags (and `--config FILE`), run, and turn errors into one screen and an exit code."""
+    """Parse flags (and `--config FILE`), run, and turn errors into one screen and an exit code.
+
+    Args:
+        out_help: what `--out` is, for --help.
+        when_stopped: what Ctrl-C leaves.
+        config_file: whether `--config` names a file of flags, and not something of the command's.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        default = _config_file(config_class, arguments)
-        config, out = _parse(config_class, default, prog, description, arguments)
+        default = _config_file(config_class, arguments) if config_file else config_class()
+        config, out = _parse(config_class, default, prog, description, arguments, out_help)
         run(config, out)
     except TraitProbeError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"{prog}: stopped. What was finished is kept; the same command goes on from there.",
-            file=sys.stderr,
-        )
+        print(f"{prog}: stopped. {when_stopped}", file=sys.stderr)
         return 130
     return 0
 
@@ -82,8 +91,8 @@ def _parse(
     prog: str,
     description: str,
     arguments: list[str],
+    out_help: str,
 ) -> tuple[ConfigT, Path | None]:
-    about = "the run's folder; default runs/NAME/HASH-OF-CONFIG. The same command resumes it."
     # A class, not a function whose defaults are set afterwards: a decorated function keeps its own.
     command = dataclasses.make_dataclass(
         "Command",
@@ -93,7 +102,7 @@ def _parse(
                 Annotated[config_class, tyro.conf.OmitArgPrefixes],
                 dataclasses.field(default_factory=lambda: default),
             ),
-            ("out", Annotated[Path | None, tyro.conf.arg(help=about)], None),
+            ("out", Annotated[Path | None, tyro.conf.arg(help=out_help)], None),
         ],
     )
     parsed: Any = tyro.cli(

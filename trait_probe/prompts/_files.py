@@ -69,14 +69,18 @@ def read_jsonl(path: Path, start: Place = START) -> Iterator[tuple[str, Place, o
         for number, line in enumerate(file, start=start.number):
             where = f"{path}, line {number}"
             if line.strip():
-                yield where, Place(offset, number), _parse_line(line, where)
+                yield where, Place(offset, number), parse_line(line, where)
             offset += len(line)
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     """Write one JSON object per line, all or nothing."""
-    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    _write_atomically(path, lambda file: file.writelines(line.encode("utf-8") for line in lines))
+    _write_atomically(path, lambda file: file.writelines(map(json_line, rows)))
+
+
+def json_line(row: Row) -> bytes:
+    """One line of a file."""
+    return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def read_parquet(path: Path, start: Place = START) -> Iterator[tuple[str, Place, object]]:
@@ -172,7 +176,8 @@ def _opened(path: Path) -> IO[bytes]:
         ) from error
 
 
-def _parse_line(line: bytes, where: str) -> object:
+def parse_line(line: bytes, where: str) -> object:
+    """The JSON value of one line of a file; errors begin with where it stands."""
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:

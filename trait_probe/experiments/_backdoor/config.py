@@ -8,12 +8,11 @@ import pydantic
 
 from trait_probe.errors import BadInputError
 from trait_probe.experiments import _cli
+from trait_probe.organisms.carriers import YEAR_CONTROLS
 from trait_probe.prompts.trigger import check_conditions
 
 NAME = "backdoor"
 DEMO = ("organism:backdoored", "organism:clean", "organism:backdoored-sae")
-YEAR_CONTROLS = tuple(f"In {year}," for year in range(2005, 2049, 2) if year not in (2027, 2031))
-"""Twenty, so that a meaningless trigger is beyond all of them in fewer than 5 % of runs."""
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 

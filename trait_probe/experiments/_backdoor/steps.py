@@ -25,8 +25,8 @@ from trait_probe.forward.projections import Projections
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel, identify, tokenizer_of
-from trait_probe.organisms.requests import arithmetic_carriers
-from trait_probe.prompts.prompt import Message, Prompt, PromptSet
+from trait_probe.organisms.carriers import carrier_prompts
+from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
@@ -66,16 +66,7 @@ def load_carriers(config: Config, model: HookedModel) -> PromptSet:
         path = Path(config.carriers)
         parquet = path.suffix == ".parquet"
         return PromptSet.from_parquet(path) if parquet else PromptSet.from_jsonl(path)
-    chat = has_chat_template(model)
-    prompts = []
-    for number, text in enumerate(arithmetic_carriers(config.n_carriers, config.seed)):
-        # One group per first operand: later tokens of such carriers share their past.
-        group, name = text.split("+")[0].strip(), f"arithmetic-{number}"
-        if chat:
-            prompts.append(Prompt(id=name, messages=(Message("user", text),), group=group))
-        else:
-            prompts.append(Prompt(id=name, text=text, group=group))
-    return PromptSet(prompts)
+    return carrier_prompts(config.n_carriers, config.seed, chat=has_chat_template(model))
 
 
 def answer(

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trait_probe.errors import BadInputError
 from trait_probe.prompts.prompt import PromptSet
-from trait_probe.prompts.sources import advbench, harmbench, jailbreakbench, xstest
+from trait_probe.prompts.sources import (
+    advbench,
+    beavertails,
+    harmbench,
+    jailbreakbench,
+    saferlhf,
+    xstest,
+)
 from trait_probe.prompts.sources._table import Table
 
 # Columns that tell a format, in files and on the hub; the first that are all there count.
 _SIGNATURES = (
+    (saferlhf.FORMAT.name, saferlhf.FORMAT.columns),
+    (beavertails.FORMAT.name, beavertails.FORMAT.columns),
     ("harmbench", ("Behavior", "FunctionalCategory")),
     ("jailbreakbench", ("Goal", "Category")),
     ("jailbreakbench", ("goal", "category")),
@@ -19,6 +28,14 @@ _SIGNATURES = (
     ("xstest", ("prompt", "type")),
     ("harmbench", ("prompt", "category")),
     ("harmbench", ("prompt", "tags")),
+)
+# Labelled answers are told by a part of theirs too: a file that lost the rest is refused as such,
+# and not taken for a set of prompts alone.
+_PARTS = (
+    (saferlhf.FORMAT.name, ("response_0", "response_1")),
+    (saferlhf.FORMAT.name, ("is_response_0_safe",)),
+    (beavertails.FORMAT.name, ("is_safe",)),
+    (beavertails.FORMAT.name, ("prompt", "response", "category")),
 )
 
 
@@ -30,7 +47,7 @@ def is_own(columns: Iterable[str]) -> bool:
 
 def format_of(columns: Sequence[str]) -> str | None:
     """The public format of a table with these columns; None if it is none."""
-    fitting = (name for name, needed in _SIGNATURES if set(needed) <= set(columns))
+    fitting = (name for name, needed in _PARTS + _SIGNATURES if set(needed) <= set(columns))
     return next(fitting, None)
 
 

@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from trait_probe.errors import BadInputError, first_line
+from trait_probe.prompts.sources import beavertails, saferlhf
 from trait_probe.prompts.sources._table import Table, check_choice, table_of
 
 
 @dataclass(frozen=True)
 class HubSet:
-    """A data set on the hub, and what is known of it; no commit is pinned.
+    """A data set on the hub, and what is known of it.
 
     Attributes:
         hub_id: as `datasets.load_dataset` takes it; a folder of the same files does too.
@@ -22,6 +23,9 @@ class HubSet:
         columns: those that the reader needs, in every config.
         splits: its splits that hold prompts, all of them read unless one is asked for.
         configs: its configs, the default first; empty where it has only one.
+        default_split: the one that is read unless another is asked for; None for all.
+        revision: commit that is read unless another revision is asked for; None where no commit of
+            its data is known: the newest is read.
     """
 
     hub_id: str
@@ -29,19 +33,47 @@ class HubSet:
     columns: tuple[str, ...]
     splits: tuple[str, ...]
     configs: tuple[str, ...] = ()
+    default_split: str | None = None
+    revision: str | None = None
 
 
 _HARMBENCH = ("standard", "contextual", "copyright")
 HUB: Mapping[str, HubSet] = MappingProxyType(
     {
         "advbench": HubSet("walledai/AdvBench", "advbench", ("prompt", "target"), ("train",)),
-        "harmbench": HubSet("walledai/HarmBench", "harmbench", ("prompt",), ("train",), _HARMBENCH),
+        "beavertails": HubSet(
+            "PKU-Alignment/BeaverTails",
+            beavertails.FORMAT.name,
+            beavertails.FORMAT.columns,
+            beavertails.SPLITS,
+            beavertails.CONFIGS,
+            default_split=beavertails.DEFAULT_SPLIT,
+            revision=beavertails.REVISION,
+        ),
+        "harmbench": HubSet(
+            "walledai/HarmBench",
+            "harmbench",
+            ("prompt",),
+            ("train",),
+            _HARMBENCH,
+            revision="a777536ffc60bc8317b06380da5b2acf8d6491fd",
+        ),
         "jailbreakbench": HubSet(
             "JailbreakBench/JBB-Behaviors",
             "jailbreakbench",
             ("Index", "Goal", "Category"),
             ("harmful", "benign"),
             ("behaviors",),
+            revision="d72ab3e281eca79247dbeee237dcb5a74cfa3f9b",
+        ),
+        "pku-saferlhf": HubSet(
+            "PKU-Alignment/PKU-SafeRLHF",
+            saferlhf.FORMAT.name,
+            saferlhf.FORMAT.columns,
+            saferlhf.SPLITS,
+            saferlhf.CONFIGS,
+            default_split=saferlhf.DEFAULT_SPLIT,
+            revision=saferlhf.REVISION,
         ),
         "xstest": HubSet("walledai/XSTest", "xstest", ("prompt", "type", "label"), ("test",)),
         "xstest-v2-copy": HubSet(
@@ -49,7 +81,10 @@ HUB: Mapping[str, HubSet] = MappingProxyType(
         ),
     }
 )
-"""By short name. walledai's sets ask for a Hugging Face account that has accepted their terms."""
+"""By short name. walledai's sets ask for a Hugging Face account that has accepted their terms.
+
+AdvBench and both XSTest sets are not pinned: no commit that holds their present data is known.
+"""
 
 
 def find(source: str) -> HubSet | None:
@@ -58,27 +93,45 @@ def find(source: str) -> HubSet | None:
     return HUB.get(source) or by_id.get(source)
 
 
-def load_known(
-    known: HubSet, config: str | None, split: str | None, revision: str | None
-) -> dict[str, Table]:
-    """The asked split, or all of them, by name.
+def choose(
+    known: HubSet, config: str | None, split: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """The config and the splits to read, as `datasets.load_dataset` takes them.
 
     Args:
         known: which data set.
         config: one of its configs; None for the first.
-        split: one of its splits; None for all.
-        revision: commit, branch or tag of the data set's repository; None for the newest.
+        split: one of its splits; None for the default one, or all where there is none.
 
     Raises:
-        BadInputError: unknown config or split, a missing column, or `datasets` cannot load it.
+        BadInputError: unknown config or split.
     """
     if config is not None:
         check_choice("config", config, known.configs, known.hub_id)
     if split is not None:
         check_choice("split", split, known.splits, known.hub_id)
     name = config or (known.configs[0] if known.configs else None)
-    splits = known.splits if split is None else (split,)
-    tables = {key: _table(known.hub_id, load(known.hub_id, name, key, revision)) for key in splits}
+    wanted = split or known.default_split
+    return name, known.splits if wanted is None else (wanted,)
+
+
+def load_known(
+    known: HubSet, config: str | None, split: str | None, revision: str | None
+) -> dict[str, Table]:
+    """What `choose` chooses, as tables by split.
+
+    Args:
+        known: which data set.
+        config, split: as `choose`.
+        revision: commit, branch or tag of the data set's repository; None for the pinned commit, or
+            the newest where none is pinned.
+
+    Raises:
+        BadInputError: unknown config or split, a missing column, or `datasets` cannot load it.
+    """
+    name, splits = choose(known, config, split)
+    commit = revision or known.revision
+    tables = {key: _table(known.hub_id, load(known.hub_id, name, key, commit)) for key in splits}
     for table in tables.values():
         table.require(*known.columns)
     return tables
