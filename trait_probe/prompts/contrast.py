@@ -11,7 +11,7 @@ import numpy as np
 from trait_probe.errors import BadInputError, nearest
 from trait_probe.prompts._files import sha256
 from trait_probe.prompts.prompt import Message, Prompt
-from trait_probe.prompts.traits.schema import Completion, Trait
+from trait_probe.prompts.traits.schema import Trait
 
 Source = Literal["instructions", "completions", "prompts"]
 PairOfPrompts = tuple[Prompt, Prompt]
@@ -92,7 +92,7 @@ def contrast_prompts(
     - `instructions`: each question asked under each pair of instructions (as system message, or in
       front of the user's message where the chat template has no system role); the answers are the
       model's to write. Pairs with the same question form a group.
-    - `completions`: given continuations of an opening, as the response.
+    - `completions`: given continuations of an opening (or of two), as the response.
     - `prompts`: the contrast lies in the request itself.
 
     Args:
@@ -155,24 +155,25 @@ def _instructed(instruction: str, question: str, system_role: bool) -> tuple[Mes
 def _completion_pairs(trait: Trait, chat: bool) -> Iterator[PairOfPrompts]:
     for i, item in enumerate(trait.completions):
         build = _chat_completion if chat else _text_completion
-        positive, negative = (build(item, text) for text in (item.positive, item.negative))
+        positive = build(item.prompt, item.positive)
+        negative = build(item.negative_prompt or item.prompt, item.negative)
         yield _named(positive, negative, f"{trait.name}/completions/{i}", f"completion-{i}")
 
 
-def _chat_completion(item: Completion, continuation: str) -> Prompt:
-    if not item.prompt:
+def _chat_completion(opening: str, continuation: str) -> Prompt:
+    if not opening:
         raise BadInputError(
             "A completion without an opening cannot be put to a chat model as a user message.",
             got=continuation,
             fix="Give the completion a prompt, or use it with a base model (chat=False).",
         )
-    return Prompt(id="-", messages=(Message("user", item.prompt),), response=continuation)
+    return Prompt(id="-", messages=(Message("user", opening),), response=continuation)
 
 
-def _text_completion(item: Completion, continuation: str) -> Prompt:
+def _text_completion(opening: str, continuation: str) -> Prompt:
     # Trait files store texts without outer whitespace: the one space between is put here.
-    response = f" {continuation}" if item.prompt else continuation
-    return Prompt(id="-", text=item.prompt, response=response)
+    response = f" {continuation}" if opening else continuation
+    return Prompt(id="-", text=opening, response=response)
 
 
 def _prompt_pairs(trait: Trait, chat: bool) -> Iterator[PairOfPrompts]:

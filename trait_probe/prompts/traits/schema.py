@@ -42,11 +42,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Completion:
-    """An opening (possibly empty) and two continuations of it, with the trait and without."""
+    """An opening (possibly empty) and two continuations of it, with the trait and without.
+
+    `negative_prompt` is the opening of the negative where it has another one, as for a harmless
+    answer to a harmless request; empty where both share `prompt`.
+    """
 
     prompt: str
     positive: str
     negative: str
+    negative_prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,19 +230,23 @@ def _pairs(entry: Located | None, at_least: int) -> tuple[Pair, ...]:
 
 
 def _completions(entry: Located | None) -> tuple[Completion, ...]:
-    rows = [] if entry is None else _contrasts(entry, Completion, 2)
+    rows = [] if entry is None else _contrasts(entry, Completion, 2, ("negative_prompt",))
     return tuple(Completion(**row) for row in rows)
 
 
 def _contrasts(
-    entry: Located, shape: type[Pair] | type[Completion], at_least: int
+    entry: Located,
+    shape: type[Pair] | type[Completion],
+    at_least: int,
+    optional: tuple[str, ...] = (),
 ) -> list[dict[str, str]]:
     keys = tuple(field.name for field in fields(shape))
+    required = tuple(key for key in keys if key not in optional)
     seen: dict[tuple[str, ...], Located] = {}
     for item in entry.items(at_least):
-        texts = {
+        texts = dict.fromkeys(optional, "") | {
             key: value.text(may_be_empty=key == "prompt")
-            for key, value in item.record(keys).items()
+            for key, value in item.record(required, optional).items()
         }
         if texts["positive"] == texts["negative"]:
             raise item.error("positive and negative are the same text", got=texts["positive"])
