@@ -30,6 +30,9 @@ NEED_BOUND = frozenset({"same behaviour", "beyond the text"})
 
 AREAS = frozenset({"auroc", "auc", "rocauc", "aucroc", "areaundertheroccurve", "areaunderthecurve"})
 
+HALF_BY_CHANCE = frozenset({"AUROC", "ordinal concordance"})
+"""Units in which 0.5 says that nothing is there; in every other 0 does."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -73,7 +76,7 @@ class Check:
 
 
 def null_value(effect: Estimate) -> float:
-    """The value that says "nothing there": 0.5 for an AUROC, else 0.
+    """The value that says "nothing there": 0.5 for an AUROC or a concordance, else 0.
 
     Raises:
         BadInputError: an area under the curve under another name, whose null value would be 0.
@@ -85,7 +88,7 @@ def null_value(effect: Estimate) -> float:
             valid=("AUROC",),
             fix="Name it so, or its null value would be 0.",
         )
-    return 0.5 if effect.unit == "AUROC" else 0.0
+    return 0.5 if effect.unit in HALF_BY_CHANCE else 0.0
 
 
 def _letters(unit: str) -> str:

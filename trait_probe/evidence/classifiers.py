@@ -6,6 +6,7 @@ each training fold chooses its own, by a grouped, stratified cross-validation in
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -216,13 +217,28 @@ def out_of_fold_scores(
     return scores
 
 
-def grouped_folds(
-    labels: Bool[np.ndarray, " row"], groups: Sequence[str], n_folds: int
-) -> list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]:
+Folds = list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]
+_KEPT = 64
+"""Foldings that are remembered: with ten thousand groups each takes seconds, and several
+classifiers are compared on the same one."""
+
+
+def grouped_folds(labels: Bool[np.ndarray, " row"], groups: Sequence[str], n_folds: int) -> Folds:
     """(train rows, test rows) of each fold: whole groups, classes balanced over the folds."""
-    # Unbalanced folds bias a pooled AUROC downwards, which would make the baseline look weak.
-    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=0)
-    return list(splitter.split(np.zeros(len(labels)), labels, np.asarray(groups, dtype=np.str_)))
+    names = "\0".join(groups).encode()
+    key = hashlib.sha256(labels.tobytes() + names).digest(), len(labels), n_folds
+    if key not in _FOLDINGS:
+        # Unbalanced folds bias a pooled AUROC downwards, which would make the baseline look weak.
+        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=0)
+        codes = np.asarray(groups, dtype=np.str_)
+        found = list(splitter.split(np.zeros(len(labels)), labels, codes))
+        while len(_FOLDINGS) >= _KEPT:
+            _FOLDINGS.pop(next(iter(_FOLDINGS)))
+        _FOLDINGS[key] = found
+    return [(train.copy(), test.copy()) for train, test in _FOLDINGS[key]]
+
+
+_FOLDINGS: dict[tuple[bytes, int, int], Folds] = {}
 
 
 def too_few(labels: Bool[np.ndarray, " row"], groups: Sequence[str]) -> str | None:

@@ -74,6 +74,68 @@ def tpr_at_fpr_interval(
     )
 
 
+def tprs_at_fpr(
+    positive: Float[np.ndarray, "positive column"],
+    negative: Float[np.ndarray, "negative column"],
+    fpr: float,
+) -> Float[np.ndarray, " column"]:
+    """`effects.tpr_at_fpr` of each column; NaN with fewer than `1 / fpr` negatives.
+
+    Raises:
+        BadInputError: an empty class, scores not finite, or a rate outside (0, 1).
+    """
+    require_fraction(fpr, "fpr")
+    above = as_finite(positive, "The positive scores")
+    below = np.sort(as_finite(negative, "The negative scores"), axis=0)[::-1]
+    if _too_few(len(below), fpr):
+        return np.full(above.shape[1], np.nan)
+    thresholds = below[int(np.floor(fpr * len(below) + 1e-9))]
+    return np.asarray((above > thresholds).mean(axis=0))
+
+
+def threshold_at_fpr(negative: Float[np.ndarray, " negative"], fpr: float) -> float | Unscored:
+    """The score above which at most a share `fpr` of negatives lies: one of them, ties kept out.
+
+    Unscored with fewer than `1 / fpr` negatives.
+
+    Raises:
+        BadInputError: no negatives, scores not finite, or a rate outside (0, 1).
+    """
+    require_fraction(fpr, "fpr")
+    below = np.sort(as_finite(negative, "The negative scores"))[::-1]
+    if reason := _too_few(len(below), fpr):
+        return Unscored(reason)
+    return float(below[int(np.floor(fpr * len(below) + 1e-9))])
+
+
+def roc_points(
+    positive: Float[np.ndarray, " positive"],
+    negative: Float[np.ndarray, " negative"],
+    *,
+    most: int = 400,
+) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+    """False and true positive rates, both rising from 0 to 1, at most `most` points or so.
+
+    Points are kept evenly over the ranks of the false positive rate and of its logarithm, so that
+    small rates keep theirs.
+
+    Raises:
+        BadInputError: an empty class or scores not finite.
+    """
+    above = np.sort(as_finite(positive, "The positive scores"))
+    below = np.sort(as_finite(negative, "The negative scores"))
+    thresholds = np.unique(np.concatenate([above, below]))[::-1]
+    false = 1.0 - np.searchsorted(below, thresholds, side="left") / len(below)
+    true = 1.0 - np.searchsorted(above, thresholds, side="left") / len(above)
+    false, true = np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
+    if len(false) > most:
+        even = np.linspace(0, len(false) - 1, most // 2)
+        early = np.geomspace(1, len(false), most // 2) - 1
+        kept = np.unique(np.concatenate([even, early]).round().astype(np.int64))
+        false, true = false[kept], true[kept]
+    return false, true
+
+
 def rates(
     positive: Float[np.ndarray, " positive"],
     negative: Float[np.ndarray, " negative"],
@@ -130,12 +192,16 @@ def _rate(
     above: Float[np.ndarray, " positive"], below: Float[np.ndarray, " negative"], fpr: float
 ) -> float | Unscored:
     require_fraction(fpr, "fpr")
-    needed = int(np.ceil(1.0 / fpr - 1e-9))
-    if len(below) < needed:
-        return Unscored(
-            f"{len(below)} negatives, {needed} needed for a false positive rate of {fpr}"
-        )
+    if reason := _too_few(len(below), fpr):
+        return Unscored(reason)
     return tpr_at_fpr(above, below, fpr)
+
+
+def _too_few(negatives: int, fpr: float) -> str | None:
+    needed = int(np.ceil(1.0 / fpr - 1e-9))
+    if negatives >= needed:
+        return None
+    return f"{negatives} negatives, {needed} needed for a false positive rate of {fpr}"
 
 
 def _resampled_rates(
