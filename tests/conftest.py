@@ -28,7 +28,9 @@ torch.set_num_threads(1)
 def _without_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs of experiments draw no PNG but those of the README: a browser for each takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__.startswith(("test_backdoor", "test_emergent", "test_prefill")):
+        if request.module.__name__.startswith(
+            ("test_backdoor", "test_emergent", "test_prefill", "test_external")
+        ):
             patch.setattr("trait_probe.experiments._run.find_chrome", lambda: None)
         yield
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.evidence.nulls import random_directions_of
+from trait_probe.forward.budget import BatchBudget
 from trait_probe.forward.engine import read_rules
 from trait_probe.forward.reader import Readout
 from trait_probe.hooks.capture import raw
@@ -233,9 +234,14 @@ def read_bank(
     bank: Bank,
     *,
     positions: Sequence[str],
-    label: str = "projecting",
+    batch_tokens: int | BatchBudget | None = None,
+    label: str | None = "projecting",
 ) -> list[BankScores]:
     """Scores of every prompt at the mean of each position rule, in one pass.
+
+    Args:
+        batch_tokens: most tokens of a batch; None chooses for the device.
+        label: of the progress bar; None for no bar.
 
     Raises:
         BadInputError: a rule selects no token in some prompt.
@@ -246,6 +252,7 @@ def read_bank(
         bank.readouts(model),
         positions=positions,
         pooling="mean",
+        batch_tokens=batch_tokens,
         label=label,
     )
     out = []

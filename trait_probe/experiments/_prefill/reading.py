@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from trait_probe.basis import Site
+from trait_probe.experiments._embedding import embedding_direction, mean_embeddings
 from trait_probe.experiments._prefill.cells import HEADER_RULE, LAST_RULE
 from trait_probe.forward.engine import read_rules
-from trait_probe.forward.rendering import render_for
 from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.contrast import ContrastSet
@@ -25,7 +25,6 @@ TOPIC = "topic"
 LAST, HEADER = "last prefill token", "header again"
 POSITIONS = {LAST: LAST_RULE, HEADER: HEADER_RULE}
 """Where claims are made: a position each, with its rule; the layer is chosen."""
-EMBEDDING = Site(0, "resid_pre")
 
 
 @dataclass(frozen=True)
@@ -119,29 +118,8 @@ def embedding_scores(
         contrasts: by the trait's name.
         prompts: prefill included, header not: tokens up to the place that is read.
     """
-    (words,) = read_rules(
-        model, prompts, {EMBEDDING: raw}, positions=["prompt[:]"], pooling="mean", label="words"
-    )
-    rows = words.values[EMBEDDING]
-    return {name: rows @ _at_embedding(model, found) for name, found in contrasts.items()}
-
-
-def _at_embedding(model: HookedModel, contrast: ContrastSet) -> Float32[np.ndarray, " d_model"]:
-    rule = "all[:]" if contrast.source == "completions" else "prompt[:]"
-    sides = []
-    for prompts in (contrast.positive, contrast.negative):
-        (rows,) = read_rules(
-            model,
-            render_for(model, prompts),
-            {EMBEDDING: raw},
-            positions=[rule],
-            pooling="mean",
-            label="words",
-        )
-        sides.append(rows.values[EMBEDDING].sum(axis=0) / len(rows.values[EMBEDDING]))
-    difference = sides[0] - sides[1]
-    size = float(np.linalg.norm(difference))
-    return np.asarray(difference / size if size > 0 else difference, dtype=np.float32)
+    rows = mean_embeddings(model, prompts, "prompt[:]")
+    return {name: rows @ embedding_direction(model, found) for name, found in contrasts.items()}
 
 
 def capture_rows(

@@ -1,0 +1,186 @@
+"""Wires the steps: a model and a data set in, a `Result` and the run's files out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from trait_probe.errors import BadInputError
+from trait_probe.evidence.splits import Split, split_by_group
+from trait_probe.experiments._external import page, terminal
+from trait_probe.experiments._external.config import NAME, Config
+from trait_probe.experiments._external.data import load_data
+from trait_probe.experiments._external.design import Design
+from trait_probe.experiments._external.directions import RULES, Directions, fit_directions
+from trait_probe.experiments._external.find import Found, find
+from trait_probe.experiments._external.levels import (
+    PROMPT,
+    RESPONSE,
+    Level,
+    chosen,
+    rest_of,
+    take_levels,
+)
+from trait_probe.experiments._external.reading import require_sample_of, take_sample_shards
+from trait_probe.experiments._external.results import data_json, failures_json, results_json
+from trait_probe.experiments._external.rows import Source, scan
+from trait_probe.experiments._external.sample import draw_sample
+from trait_probe.experiments._handed_in import handed_in
+from trait_probe.experiments._run import Result, console_or_stdout, load_named, write_run
+from trait_probe.forward.pipeline import Preflight
+from trait_probe.identity import HookedModel, identify
+from trait_probe.prompts.prompt import PromptSet
+from trait_probe.report.page import write_page
+from trait_probe.runs.rundir import Run, open_run
+from trait_probe.vectors.vector import VectorSet
+
+
+def run(
+    config: Config,
+    out: Path | None,
+    *,
+    model: HookedModel | None,
+    prompts: PromptSet | None,
+    console: Console | None,
+) -> Result[Found]:
+    """See `trait_probe.experiments.external_datasets.run`."""
+    config = _named(config, model, prompts).resolved()
+    settings = config.stored()
+    with open_run(out, experiment=NAME, config=settings) as opened:
+        if config.sample_run is not None:
+            require_sample_of(Path(config.sample_run), settings)
+        if model is None:
+            model = load_named("model", str(config.model), config.dtype)
+        design = prepare(config, model, prompts)
+        _record(opened, design)
+        if config.sample_run is not None:
+            take_sample_shards(Path(config.sample_run), opened.folder)
+        found = find(opened, design)
+        results = results_json(found)
+        opened.write_json("beavertails_results.json", data_json(found))
+        opened.write_json("failure_cases.json", failures_json(found))
+        write_page(opened.path("failure_cases.html"), page.make_failures_page(found))
+        write_run(
+            opened,
+            results=results,
+            claims=found.claims,
+            figures=page.make_figures(found),
+            make_page=partial(page.make_page, found),
+            settings=settings,
+        )
+        terminal.print_found(found, console_or_stdout(console))
+        return Result(found, results, opened.folder)
+
+
+def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> Design:
+    """The data set read once, vectors fitted, the sample drawn and looked at; nothing is written.
+
+    Raises:
+        BadInputError: bad input of any kind.
+    """
+    data = load_data(config, model, prompts)
+    directions = fit_directions(model, config, (RESPONSE, PROMPT))
+    texts = [text for found in directions.values() for text in found.texts]
+    rows = scan(data.source, texts)
+    sampled = draw_sample(rows, config.per_category, config.seed)
+    if not len(sampled):
+        raise BadInputError(
+            "Nothing is left to test on.",
+            got=f"{len(rows.harmful)} rows, all of groups that a vector is fitted on",
+            fix="Give other traits, or another data set.",
+        )
+    levels = take_levels(data.source, rows, sampled)
+    kept = {name: level for name, level in levels.items() if name in directions}
+    if not kept:
+        raise BadInputError(
+            "The vectors of the file are for answers, and the data set has prompts alone.",
+            got=str(config.vectors),
+            fix=f"Extract vectors at {RULES[PROMPT]}, or leave --vectors out.",
+        )
+    splits = {name: _split(level, config.seed) for name, level in kept.items()}
+    for name, level in kept.items():
+        _require_readable(model, config, directions[name].rule, level.prompts)
+    design = Design(
+        config=config,
+        model=model,
+        about=data.about,
+        source=data.source,
+        rows=rows,
+        sampled=sampled,
+        levels=kept,
+        left_out=tuple(name for name in levels if name not in kept),
+        directions={name: directions[name] for name in kept},
+        splits=splits,
+    )
+    if config.full:
+        _require_rest(design, data.source)
+    return design
+
+
+def _split(level: Level, seed: int) -> Split:
+    """Half of the groups for choosing, half for reporting; both with both labels."""
+    try:
+        split = split_by_group(level.groups, seed=seed)
+    except BadInputError as error:
+        raise _too_small(level, "one group") from error
+    for side in (split.selection, split.report):
+        labels = level.harmful[side]
+        if labels.all() or not labels.any():
+            raise _too_small(level, f"{len(set(level.groups))} groups")
+    return split
+
+
+def _too_small(level: Level, got: str) -> BadInputError:
+    return BadInputError(
+        f"The sample is too small to be split by prompt (level {level.name}): both halves need "
+        "harmful and harmless rows.",
+        got=got,
+        fix="Raise --per-category, give more prompts, or try another --seed.",
+    )
+
+
+def _require_readable(model: HookedModel, config: Config, rule: str, prompts: PromptSet) -> None:
+    check = Preflight(model, (rule,), config.truncate)
+    for prompt in prompts:
+        check(prompt)
+
+
+def _require_rest(design: Design, source: Source) -> None:
+    rule = design.directions[design.main.name].rule
+    check = Preflight(design.model, (rule,), design.config.truncate)
+    for prompt in chosen(source, rest_of(design.rows, design.sampled)):
+        check(prompt)
+
+
+def _record(opened: Run, design: Design) -> None:
+    """What the run rests on: identities and hashes, the vectors."""
+    opened.record(
+        model=identify(design.model).to_dict(),
+        data=dict(design.about),
+        rows=design.rows.sha256,
+        sampled=len(design.sampled),
+        vectors={name: _contrast_hashes(found) for name, found in design.directions.items()},
+        seed=design.config.seed,
+    )
+    opened.start()
+    for name, found in design.directions.items():
+        VectorSet(found.vectors).save(opened.path(f"vectors-{name}.safetensors"))
+
+
+def _contrast_hashes(found: Directions) -> Mapping[str, str]:
+    return {vector.trait: vector.basis.contrast_hash for vector in found.vectors}
+
+
+def _named(config: Config, model: HookedModel | None, prompts: PromptSet | None) -> Config:
+    """The configuration with what was handed in marked as such, so that it says what was run."""
+    changes: dict[str, object] = {}
+    if model is not None:
+        identity = identify(model)
+        changes |= {"model": handed_in(identity.id), "dtype": identity.dtype}
+    if prompts is not None:
+        changes |= {"dataset": handed_in(prompts.hash), "subset": None, "split": None}
+        changes |= {"revision": None, "safe": None}
+    return config.model_copy(update=changes)
