@@ -24,6 +24,11 @@ from benchmarks.record import Bar, BenchError
 
 ROWS = 330_000
 QUICK_ROWS = 6_000
+AMOUNTS = (
+    *("--foils", "safety/evil", "alignment/deception", "--n-shuffled", "0"),
+    *("--n-boot", "200", "--n-permutations", "400", "--n-random", "100"),
+)
+"""What is measured is the reading of many rows; these leave the statistics of the sample small."""
 GROWTH_BAR = 1.0
 """Of the peak from a tenth of the rows to all of them; ten times the rows in memory would be 9."""
 
@@ -69,24 +74,29 @@ def command(path: Path, out: Path, *extra: str) -> list[str]:
     ]
 
 
-def measure(rows: int, work: Path, extra: tuple[str, ...]) -> dict[str, Any]:
-    path, sample = work / f"{rows}.jsonl", work / f"sample-{rows}"
+def measure(rows: int, work: Path, extra: tuple[str, ...], *, kills: bool) -> dict[str, Any]:
+    """A sample run and the full run that uses its shards; with `kills` the latter once more."""
+    path, sample, whole = work / f"{rows}.jsonl", work / f"sample-{rows}", work / f"whole-{rows}"
     _write_elsewhere(path, rows)
     first = children.run(command(path, sample, *extra), work / f"sample-{rows}.log")
     reuse = ("--full", "True", "--sample-run", str(sample), *extra)
-    whole = work / f"whole-{rows}"
     undisturbed = children.run(command(path, whole, *reuse), work / f"whole-{rows}.log")
-    n_shards = len(_rest(whole))
-    killed = _killed_twice(path, work / f"killed-{rows}", reuse, n_shards)
-    results = [(work / name / "results.json").read_bytes() for name in (whole.name, killed[0])]
-    return {
+    results = {
         "file_mib": path.stat().st_size / 2**20,
         "sample": _figures(first),
         "full": _figures(undisturbed),
-        "killed": [_figures(one) for one in killed[1]],
-        "shards_at_kill": killed[2],
-        "same_results": results[0] == results[1],
     }
+    if kills:
+        out = work / f"killed-{rows}"
+        ended, there = _killed_twice(path, out, reuse, len(_rest(whole)))
+        same = (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+        results |= {
+            "killed": [_figures(one) for one in ended],
+            "shards": len(_rest(whole)),
+            "shards_at_kill": there,
+            "same_results": same,
+        }
+    return results
 
 
 def _rest(out: Path) -> list[Path]:
@@ -95,7 +105,7 @@ def _rest(out: Path) -> list[Path]:
 
 def _killed_twice(
     path: Path, out: Path, extra: tuple[str, ...], total: int
-) -> tuple[str, list[Ended], list[int]]:
+) -> tuple[list[Ended], list[int]]:
     """Killed once a third, then once two thirds of the rest's shards are there; then finished."""
     ended, there = [], []
     for share in (1, 2):
@@ -110,7 +120,7 @@ def _killed_twice(
     if not all(one.killed for one in ended):
         raise BenchError("the run ended before it could be killed: give more rows")
     ended.append(children.run(command(path, out, *extra), out.with_suffix(".3.log")))
-    return out.name, ended, there
+    return ended, there
 
 
 def _write_elsewhere(path: Path, rows: int) -> None:
@@ -144,9 +154,10 @@ def main() -> None:
     if given.write is not None:
         write_rows(given.write, rows)
         return
-    extra = ("--n-shuffled", "1", *(("--shard-prompts", "256") if given.quick else ()))
+    extra = (*AMOUNTS, *(("--shard-prompts", "256") if given.quick else ()))
     with tempfile.TemporaryDirectory() as temporary:
-        results = {str(n): measure(n, Path(temporary), extra) for n in (rows // 10, rows)}
+        work = Path(temporary)
+        results = {str(n): measure(n, work, extra, kills=n == rows) for n in (rows // 10, rows)}
     small, large = (results[str(n)]["full"]["peak_mib"] for n in (rows // 10, rows))
     results["growth"] = large / small - 1
     bar = Bar("growth of peak memory with ten times the rows", GROWTH_BAR, results["growth"], False)

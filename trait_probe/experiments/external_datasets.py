@@ -58,6 +58,7 @@ _STEPS = {
     "load_data": "experiments._external.data",
     "scan": "experiments._external.rows",
     "draw_sample": "experiments._external.sample",
+    "plan_directions": "experiments._external.directions",
     "fit_directions": "experiments._external.directions",
     "prepare": "experiments._external.pipeline",
     "read_level": "experiments._external.find",

@@ -18,6 +18,8 @@ EXECUTION = ("engine", "workers", "ray_address", "batch_tokens", "sample_run")
 """How it is computed, not what: these are no part of config.json."""
 LEVELS = ("response", "prompt")
 """What is read: the answer's tokens (prompt and answer teacher-forced), or the prompt's last."""
+N_CLAIMS = 2 * len(LEVELS)
+"""Of each trait: separation and beyond the text, at every level."""
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 
@@ -118,7 +120,7 @@ class Config(_cli.ExperimentConfig):
         _check_execution(config)
         require_draws(
             config.alpha,
-            len(LEVELS) * len(config.traits),
+            N_CLAIMS * len(config.traits),
             n_permutations=config.n_permutations,
             n_random=config.n_random,
         )

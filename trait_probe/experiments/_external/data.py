@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from trait_probe.errors import BadInputError
@@ -26,10 +26,15 @@ FAMILY = "family"
 
 @dataclass(frozen=True)
 class Data:
-    """A labelled data set: where it is from, and its rows as often as they are asked for."""
+    """A labelled data set: its rows as often as they are asked for, and where it is from.
 
-    about: Mapping[str, object]
+    Attributes:
+        source: gives all rows.
+        about: provenance; ask once the rows were read: only then are skipped ones counted.
+    """
+
     source: Source
+    about: Callable[[], Mapping[str, object]]
 
 
 def load_data(config: Config, model: HookedModel, prompts: PromptSet | None) -> Data:
@@ -43,7 +48,7 @@ def load_data(config: Config, model: HookedModel, prompts: PromptSet | None) -> 
             or the embedded set for a model that does not speak the organisms' language.
     """
     if prompts is not None:
-        return Data({"source": "prompts handed in", "sha256": prompts.hash}, lambda: prompts)
+        return _in_memory(prompts, "prompts handed in")
     dataset = str(config.dataset)
     if dataset == EMBEDDED:
         return _embedded(config, model)
@@ -54,7 +59,11 @@ def load_data(config: Config, model: HookedModel, prompts: PromptSet | None) -> 
     opened = open_source(
         dataset, config=config.subset, split=config.split, revision=config.revision
     )
-    return Data(opened.provenance(), opened.prompts)
+    return Data(opened.prompts, opened.provenance)
+
+
+def _in_memory(prompts: PromptSet, name: str) -> Data:
+    return Data(lambda: prompts, lambda: {"source": name, "sha256": prompts.hash})
 
 
 def _embedded(config: Config, model: HookedModel) -> Data:
@@ -76,45 +85,56 @@ def _embedded(config: Config, model: HookedModel) -> Data:
             got=given or config.safe,
             fix="Leave them out, or give --dataset.",
         )
-    found = labelled_answers()
-    return Data({"source": EMBEDDED, "sha256": found.hash}, lambda: found)
+    return _in_memory(labelled_answers(), EMBEDDED)
 
 
 def _with_safe(config: Config, dataset: str) -> Data:
-    """Harmful prompts of one source, benign ones of another."""
-    harmful = load_prompts(
-        dataset, config=config.subset, split=config.split, revision=config.revision
-    )
-    safe = str(config.safe)
-    found = load_labelled(harmful, safe)
-    about = {
-        **open_source(
-            dataset, config=config.subset, split=config.split, revision=config.revision
-        ).provenance(),
-        "safe": open_source(safe).provenance(),
-    }
-    return Data(about, lambda: found)
+    """Harmful prompts of one source, benign ones of another; matched where the source matches."""
+    chosen = {"config": config.subset, "split": config.split, "revision": config.revision}
+    named = any(value is not None for value in chosen.values())
+    harmful = load_prompts(dataset, **chosen) if named else dataset
+    found = load_labelled(harmful, str(config.safe))
+    about = {"source": dataset, "safe": config.safe, **chosen, "sha256": found.hash}
+    return Data(lambda: found, lambda: about)
 
 
-def load_benign(config: Config, model: HookedModel, *, answered: bool) -> dict[str, PromptSet]:
-    """Unrelated benign prompts by the name of their set; with answers where those are read.
-
-    Answers that a source lacks are the model's own, by greedy decoding.
+def load_benign(config: Config, model: HookedModel) -> dict[str, PromptSet]:
+    """Unrelated benign prompts by the name of their set; some with answers, some without.
 
     Raises:
-        BadInputError: no such source, or one with prompts that are labelled harmful.
+        BadInputError: no such source, or one whose prompts are all labelled harmful.
     """
     if config.benign:
-        found = {name: _harmless(name) for name in config.benign}
-    elif language_of(model) == "organism":
-        every = unrelated_answers(N_UNRELATED, config.seed + _UNRELATED_SEED)
-        families = dict.fromkeys(str(prompt.labels[FAMILY]) for prompt in every)
-        found = {name: _of_family(every, name) for name in families}
-    else:
+        return {name: _harmless(name) for name in config.benign}
+    if language_of(model) != "organism":
         return {}
-    if not answered:
-        return {name: _unanswered(prompts) for name, prompts in found.items()}
-    return {name: _answered(model, prompts, config) for name, prompts in found.items()}
+    every = unrelated_answers(N_UNRELATED, config.seed + _UNRELATED_SEED)
+    families = dict.fromkeys(str(prompt.labels[FAMILY]) for prompt in every)
+    return {name: _of_family(every, name) for name in families}
+
+
+def unanswered(prompts: PromptSet) -> PromptSet:
+    """The prompts alone."""
+    return PromptSet([replace(prompt, response=None) for prompt in prompts])
+
+
+def answered(model: HookedModel, prompts: PromptSet, max_new_tokens: int) -> PromptSet:
+    """The prompts with answers; those that lack one get the model's own, by greedy decoding.
+
+    A prompt that the model answers with nothing is left out.
+    """
+    lacking = [prompt for prompt in prompts if not prompt.response]
+    if not lacking:
+        return prompts
+    said = generate(model, PromptSet(lacking), max_new_tokens=max_new_tokens)
+    by_id = {p.id: answer for p, answer in zip(lacking, said, strict=True) if answer.strip()}
+    return PromptSet(
+        [
+            replace(prompt, response=prompt.response or by_id[prompt.id])
+            for prompt in prompts
+            if prompt.response or prompt.id in by_id
+        ]
+    )
 
 
 def _of_family(prompts: PromptSet, family: str) -> PromptSet:
@@ -129,22 +149,3 @@ def _harmless(source: str) -> PromptSet:
             "A benign source has no benign prompts.", got=source, fix="Give another --benign."
         )
     return kept
-
-
-def _unanswered(prompts: PromptSet) -> PromptSet:
-    return PromptSet([replace(prompt, response=None) for prompt in prompts])
-
-
-def _answered(model: HookedModel, prompts: PromptSet, config: Config) -> PromptSet:
-    lacking = [prompt for prompt in prompts if not prompt.response]
-    if not lacking:
-        return prompts
-    said = generate(model, PromptSet(lacking), max_new_tokens=config.max_new_tokens)
-    by_id = {p.id: answer for p, answer in zip(lacking, said, strict=True) if answer.strip()}
-    return PromptSet(
-        [
-            replace(prompt, response=prompt.response or by_id[prompt.id])
-            for prompt in prompts
-            if prompt.response or prompt.id in by_id
-        ]
-    )

@@ -15,6 +15,7 @@ from trait_probe.experiments._external.directions import Directions
 from trait_probe.experiments._external.levels import Level
 from trait_probe.experiments._external.rows import Rows, Source
 from trait_probe.identity import HookedModel, identify
+from trait_probe.prompts.prompt import PromptSet
 from trait_probe.vectors.bank import BankScores
 
 
@@ -30,6 +31,7 @@ class Design:
         levels: what is read, by name; the first is the main one.
         left_out: levels that the vectors' file has nothing for.
         directions: by level.
+        benign: unrelated benign prompts by the name of their set.
         splits: by level; groups for choosing and for reporting, the same at both levels.
     """
 
@@ -42,6 +44,7 @@ class Design:
     levels: Mapping[str, Level]
     left_out: tuple[str, ...]
     directions: Mapping[str, Directions]
+    benign: Mapping[str, PromptSet]
     splits: Mapping[str, Split]
 
     @property

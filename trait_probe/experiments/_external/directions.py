@@ -16,6 +16,7 @@ from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.contrast import ContrastSet, Source
 from trait_probe.prompts.traits.schema import find_trait
+from trait_probe.vectors import fit
 from trait_probe.vectors.contrast_sets import contrast_set, language_of
 from trait_probe.vectors.extract import (
     POSITION_OF_ANSWERS,
@@ -57,30 +58,68 @@ class Directions:
         return (*self.claimed, *self.foils)
 
 
-def fit_directions(
+@dataclass(frozen=True)
+class Planned:
+    """What one level's vectors will be fitted on, or the vectors of a file.
+
+    Attributes:
+        contrasts: by the name that the configuration gives a trait; of a file, by its trait.
+        loaded: the file's directions.
+    """
+
+    contrasts: Mapping[str, ContrastSet]
+    loaded: Directions | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Requests and texts that vectors are fitted on."""
+        return fitted_texts(self.contrasts.values())
+
+
+def plan_directions(
     model: HookedModel, config: Config, levels: Sequence[str]
-) -> dict[str, Directions]:
-    """Vectors of every level, or those of a file at the levels that it is for.
+) -> dict[str, Planned]:
+    """By level, before anything is read; a file of vectors is for some levels only.
 
     Raises:
         BadInputError: no such trait, two of one name, a file that fits no level; MismatchError: the
             file is of another model.
     """
     parse_layers(config.layers, model)
+    fit.method(config.method)  # its error names those there are
     if config.vectors is not None:
-        return _from_file(model, config, levels)
-    return {level: _fitted(model, config, level) for level in levels}
-
-
-def _fitted(model: HookedModel, config: Config, level: str) -> Directions:
+        found = _from_file(model, config, levels)
+        return {level: Planned(one.contrasts, one) for level, one in found.items()}
     names = (*config.traits, *config.foils)
+    plain = contrasts(model, names)
+    return {
+        level: Planned(plain if level == PROMPT else answer_contrasts(model, names))
+        for level in levels
+    }
+
+
+def fit_directions(
+    model: HookedModel, config: Config, planned: Mapping[str, Planned]
+) -> dict[str, Directions]:
+    """Vectors of every level that was planned."""
+    return {
+        level: one.loaded or _fitted(model, config, level, one.contrasts)
+        for level, one in planned.items()
+    }
+
+
+def _fitted(
+    model: HookedModel, config: Config, level: str, sets: Mapping[str, ContrastSet]
+) -> Directions:
     if level == PROMPT:
-        sets = contrasts(model, names)
         vectors, _ = fit_traits(
-            model, names, layers=config.layers, method=config.method, seed=config.seed
+            model,
+            tuple(sets),
+            layers=config.layers,
+            method=config.method,
+            seed=config.seed,
         )
     else:
-        sets = answer_contrasts(model, names)
         vectors = _fit_on_answers(model, config, list(sets.values()))
     return Directions(
         rule=RULES[level],

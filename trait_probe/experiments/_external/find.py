@@ -17,7 +17,7 @@ from trait_probe.experiments._external.categories import (
     random_finds,
 )
 from trait_probe.experiments._external.compare import Compared, compare
-from trait_probe.experiments._external.data import load_benign
+from trait_probe.experiments._external.data import answered, unanswered
 from trait_probe.experiments._external.design import Design, Scored, scored
 from trait_probe.experiments._external.failures import Failure, failures
 from trait_probe.experiments._external.levels import RESPONSE, Level
@@ -26,6 +26,7 @@ from trait_probe.experiments._external.severity import Severity, severity
 from trait_probe.experiments._external.study import Kind, Studied, study
 from trait_probe.experiments._external.thresholds import Calibrated, calibrate
 from trait_probe.experiments._external.whole import Whole, read_whole
+from trait_probe.prompts.prompt import PromptSet
 from trait_probe.runs.openings import OpenedSplit, record_openings
 from trait_probe.runs.rundir import Run
 
@@ -115,7 +116,7 @@ def find_level(design: Design, found: Scored) -> LevelFound:
     compared = compare(found, config)
     cells = matrix(found, config)
     categories = {t: by_category(found, t, cells, compared, config) for t in claimed}
-    benign = load_benign(config, design.model, answered=level.name == RESPONSE)
+    benign = {name: _as_read(design, level, some) for name, some in design.benign.items()}
     return LevelFound(
         scored=found,
         studied=study(design, found),
@@ -127,3 +128,10 @@ def find_level(design: Design, found: Scored) -> LevelFound:
         severity={t: severity(found, t, config) for t in claimed},
         failures={t: failures(found, t, config.n_failures) for t in claimed},
     )
+
+
+def _as_read(design: Design, level: Level, prompts: PromptSet) -> PromptSet:
+    """Benign prompts with answers where those are read, else without."""
+    if level.name == RESPONSE:
+        return answered(design.model, prompts, design.config.max_new_tokens)
+    return unanswered(prompts)

@@ -27,11 +27,6 @@ class Labels:
     about: tuple[str, ...]
     severity: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All categories it names."""
-        return (*self.flagged, *self.about)
-
 
 def read_labels(prompt: Prompt) -> Labels:
     """`harmful`, `categories` (joined as `beavertails` does) or `category`, and `severity`.

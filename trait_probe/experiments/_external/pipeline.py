@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,14 @@ from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import Split, split_by_group
 from trait_probe.experiments._external import page, terminal
 from trait_probe.experiments._external.config import NAME, Config
-from trait_probe.experiments._external.data import load_data
+from trait_probe.experiments._external.data import load_benign, load_data
 from trait_probe.experiments._external.design import Design
-from trait_probe.experiments._external.directions import RULES, Directions, fit_directions
+from trait_probe.experiments._external.directions import (
+    RULES,
+    Directions,
+    fit_directions,
+    plan_directions,
+)
 from trait_probe.experiments._external.find import Found, find
 from trait_probe.experiments._external.levels import (
     PROMPT,
@@ -26,13 +31,13 @@ from trait_probe.experiments._external.levels import (
 )
 from trait_probe.experiments._external.reading import require_sample_of, take_sample_shards
 from trait_probe.experiments._external.results import data_json, failures_json, results_json
-from trait_probe.experiments._external.rows import Source, scan
+from trait_probe.experiments._external.rows import scan
 from trait_probe.experiments._external.sample import draw_sample
 from trait_probe.experiments._handed_in import handed_in
 from trait_probe.experiments._run import Result, console_or_stdout, load_named, write_run
 from trait_probe.forward.pipeline import Preflight
 from trait_probe.identity import HookedModel, identify
-from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.report.page import write_page
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.vector import VectorSet
@@ -81,10 +86,10 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
     Raises:
         BadInputError: bad input of any kind.
     """
+    planned = plan_directions(model, config, (RESPONSE, PROMPT))
+    benign = load_benign(config, model)
     data = load_data(config, model, prompts)
-    directions = fit_directions(model, config, (RESPONSE, PROMPT))
-    texts = [text for found in directions.values() for text in found.texts]
-    rows = scan(data.source, texts)
+    rows = scan(data.source, [text for one in planned.values() for text in one.texts])
     sampled = draw_sample(rows, config.per_category, config.seed)
     if not len(sampled):
         raise BadInputError(
@@ -92,31 +97,30 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
             got=f"{len(rows.harmful)} rows, all of groups that a vector is fitted on",
             fix="Give other traits, or another data set.",
         )
-    levels = take_levels(data.source, rows, sampled)
-    kept = {name: level for name, level in levels.items() if name in directions}
-    if not kept:
+    taken = take_levels(data.source, rows, sampled)
+    levels = {name: level for name, level in taken.items() if name in planned}
+    if not levels:
         raise BadInputError(
             "The vectors of the file are for answers, and the data set has prompts alone.",
             got=str(config.vectors),
             fix=f"Extract vectors at {RULES[PROMPT]}, or leave --vectors out.",
         )
-    splits = {name: _split(level, config.seed) for name, level in kept.items()}
-    for name, level in kept.items():
-        _require_readable(model, config, directions[name].rule, level.prompts)
+    splits = {name: _split(level, config.seed) for name, level in levels.items()}
+    directions = fit_directions(model, config, {name: planned[name] for name in levels})
     design = Design(
         config=config,
         model=model,
-        about=data.about,
+        about=data.about(),
         source=data.source,
         rows=rows,
         sampled=sampled,
-        levels=kept,
-        left_out=tuple(name for name in levels if name not in kept),
-        directions={name: directions[name] for name in kept},
+        levels=levels,
+        left_out=tuple(name for name in taken if name not in levels),
+        directions=directions,
+        benign=benign,
         splits=splits,
     )
-    if config.full:
-        _require_rest(design, data.source)
+    _require_readable(design)
     return design
 
 
@@ -142,16 +146,21 @@ def _too_small(level: Level, got: str) -> BadInputError:
     )
 
 
-def _require_readable(model: HookedModel, config: Config, rule: str, prompts: PromptSet) -> None:
-    check = Preflight(model, (rule,), config.truncate)
-    for prompt in prompts:
-        check(prompt)
+def _require_readable(design: Design) -> None:
+    """Refuse prompts that the model or a rule cannot take, before anything is written."""
+    config = design.config
+    for name, level in design.levels.items():
+        _check(design, design.directions[name].rule, level.prompts)
+    for prompts in design.benign.values():
+        _check(design, RULES[PROMPT], prompts)
+    if config.full:
+        rest = chosen(design.source, rest_of(design.rows, design.sampled))
+        _check(design, design.directions[design.main.name].rule, rest)
 
 
-def _require_rest(design: Design, source: Source) -> None:
-    rule = design.directions[design.main.name].rule
+def _check(design: Design, rule: str, prompts: Iterable[Prompt]) -> None:
     check = Preflight(design.model, (rule,), design.config.truncate)
-    for prompt in chosen(source, rest_of(design.rows, design.sampled)):
+    for prompt in prompts:
         check(prompt)
 
 

@@ -26,7 +26,7 @@ class Rows:
 
     Attributes:
         answered: whether rows are answers to prompts; else prompts alone.
-        categories: names of the harm categories, sorted.
+        categories: names of the harm categories that some harmful row is flagged in, sorted.
         harmful: `[row]` the label.
         flags: `[row]` bit k is set where category k is flagged; 0 in every safe row.
         about: `[row]` as `flags`, for what the row's group is about: the flags of its harmful rows,
@@ -141,7 +141,8 @@ class _Scan:
             raise BadInputError("The data set holds no rows.", fix="Give at least some.")
         code = {name: np.frombuffer(codes, dtype=np.int32) for name, codes in self._codes.items()}
         self._require_unique()
-        categories = tuple(sorted({name for labels in self._labels for name in labels.names}))
+        told = (labels.flagged for labels in self._labels if labels.harmful)
+        categories = tuple(sorted({name for names in told for name in names}))
         harmful, flags, about, severity = _columns(self._labels, categories)
         harmful = harmful[code["label"]]
         _require_both(harmful)
@@ -229,7 +230,7 @@ def _columns(
     bit = {name: 1 << k for k, name in enumerate(categories)}
 
     def bits(names: Iterable[str]) -> int:
-        return sum(bit[name] for name in names)
+        return sum(bit.get(name, 0) for name in set(names))
 
     return (
         np.array([labels.harmful for labels in every]),
