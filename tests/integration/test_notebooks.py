@@ -42,6 +42,10 @@ def test_the_notebook_runs(path, tmp_path):
         assert "'shift:safety/evil:unchanged': ('supported'" in said
         assert "'shift:safety/evil:replay': ('not supported'" in said
         assert "{'shift:safety/evil:prompt': 'not supported'" in said
+    if path.stem == "03_external_datasets":
+        assert "'separation:safety/harm, response': ('supported'" in said
+        assert "'separation:safety/harm, prompt': ('not supported'" in said
+        assert said.count("'missed'") >= 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -26,7 +26,7 @@ from trait_probe.forward.rendering import has_chat_template
 from trait_probe.hooks.capture import raw
 from trait_probe.identity import HookedModel, identify, tokenizer_of
 from trait_probe.organisms.carriers import carrier_prompts
-from trait_probe.prompts.prompt import PromptSet
+from trait_probe.prompts.prompt import Prompt, PromptSet
 from trait_probe.runs.rundir import Run
 from trait_probe.vectors.extract import ContrastActivations
 from trait_probe.vectors.vector import VectorSet
