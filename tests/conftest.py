@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest.register_assert_rewrite("external_checks")
 settings.register_profile("house", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("house")
 torch.set_num_threads(1)

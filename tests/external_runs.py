@@ -9,7 +9,6 @@ from pathlib import Path
 from trait_probe.experiments import external_datasets
 from trait_probe.organisms.answers import answer_rows
 
-AMOUNTS = ("--n-boot", "200", "--n-permutations", "1500", "--n-random", "300", "--n-shuffled", "2")
 # For what does not depend on the verdict: resuming, reproducing, sources.
 TINY = (
     *("--foils", "safety/evil", "--layers", "1", "--n-failures", "2", "--n-shuffled", "0"),

@@ -107,9 +107,10 @@ def test_too_few_prompts_to_split_are_refused(capsys, tmp_path):
     assert "too small to be split" in message
 
 
+@pytest.mark.slow
 def test_an_answer_longer_than_the_context_is_refused_and_can_be_cut(capsys, tmp_path):
-    rows = list(answer_rows())
-    rows[600] = {**rows[600], "response": "start slowly and stay calm. " * 200}
+    rows = list(answer_rows())[200:500]
+    rows[150] = {**rows[150], "response": "start slowly and stay calm. " * 200}
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     message = refused(capsys, tmp_path / "run", "--dataset", str(path), *TINY)
@@ -124,6 +125,7 @@ def test_a_model_that_speaks_english_needs_a_data_set(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_sample_run_must_be_finished_and_of_the_same_configuration(tmp_path):
     flags = {"n_boot": 200, "n_permutations": 200, "n_random": 100, "n_shuffled": 0}
     base = Config(layers="1", foils=("safety/evil",), n_failures=0, **flags)
@@ -147,6 +149,7 @@ def test_a_sample_run_must_be_finished_and_of_the_same_configuration(tmp_path):
     assert not (tmp_path / "whole").exists()
 
 
+@pytest.mark.slow
 def test_vectors_of_a_file_are_read_where_they_were_fitted(tmp_path):
     model = tp.load_model("organism:base")
     flags = {"n_boot": 200, "n_permutations": 200, "n_random": 100, "n_shuffled": 0}
@@ -168,12 +171,11 @@ def test_vectors_of_a_file_are_read_where_they_were_fitted(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_was_changed_between_kill_and_resume_is_another_data_set(tmp_path):
     path = beavertails_file(tmp_path, 300)
     first = tmp_path / "one"
     run(first, "--dataset", str(path), *TINY)
-    manifest = json.loads((first / "manifest.json").read_text())
-    (first / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
     rows = path.read_text().splitlines()
     path.write_text("\n".join(rows[:-1]) + "\n")
     code = external_datasets.main(["--dataset", str(path), *TINY, "--out", str(first)])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from external_checks import *  # noqa: F403  # tests of what the README's run found
 
 from trait_probe.experiments import backdoor
 from trait_probe.report.save import find_chrome
@@ -107,6 +108,13 @@ def test_no_placeholder_is_left():
 def demo(folder, ran) -> tuple[Path, dict]:
     """The run that the README calls `mine`, and its results."""
     out = folder / "runs" / "mine"
+    return out, json.loads((out / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def external(ran, folder) -> tuple[Path, dict]:
+    """What its command about external data sets left."""
+    out = folder / "runs" / "external"
     return out, json.loads((out / "results.json").read_text())
 
 
