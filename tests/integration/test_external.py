@@ -17,7 +17,7 @@ from trait_probe.evidence.estimate import Unscored
 from trait_probe.evidence.significance import relabelings
 from trait_probe.experiments import external_datasets
 from trait_probe.experiments._external import design as design_of
-from trait_probe.experiments._external.compare import WORDS, Compared
+from trait_probe.experiments._external.compare import LENGTH, WORDS, Compared
 from trait_probe.experiments._external.levels import PROMPT, RESPONSE
 from trait_probe.organisms import world
 from trait_probe.organisms.answers import labelled_answers
@@ -42,18 +42,21 @@ def scored(base, tmp_path_factory):
 
 
 def states(design, found) -> list[str]:
-    """What is said of each category."""
+    """What is said of each category, the embedding aside."""
     nothing = Unscored("not asked")
-    words = {WORDS: Compared(WORDS, nothing, nothing, nothing, None)}
-    cells = external_datasets.matrix(found, design.config)
-    every = external_datasets.by_category(found, HARM, cells, words, design.config)
-    return [one.state for one in every]
+    empty = {name: Compared(name, nothing, nothing, nothing, None) for name in (WORDS, LENGTH)}
+    every = external_datasets.by_category(found, HARM, empty, design.config, None)
+    random = external_datasets.random_finds(found, every)
+    held = external_datasets.held_to(
+        every, external_datasets.why_not_found(random, texts_known=True)
+    )
+    return [one.state for one in held]
 
 
 @pytest.mark.slow
 def test_no_category_is_found_where_labels_mean_nothing(scored):
     design, found = scored
-    assert states(design, found).count("found") == 11
+    assert states(design, found).count("found") >= 8
     level = found.level
     for draw in relabelings(level.harmful, level.groups, n=3, seed=7):
         # A row that is called harmful is flagged in what its group is about.
@@ -66,20 +69,26 @@ def test_no_category_is_found_where_labels_mean_nothing(scored):
 
 @pytest.mark.slow
 def test_a_guard_that_is_taken_away_lets_a_category_through(scored, monkeypatch):
-    """Without the random directions the last token of prompts would have eleven findings."""
+    """Without the random directions the last token of prompts would have findings."""
     design, _ = scored
     level = design.levels[PROMPT]
     with open_run(Path(mkdtemp()) / "run", experiment="t", config={}) as opened:
         found = external_datasets.read_level(opened, design, level)
-    assert states(design, found).count("found") < 3
-    monkeypatch.setattr("trait_probe.experiments._external.categories.ONE_LOOK", 1.0)
-    assert states(design, found).count("found") == 11
+    assert states(design, found).count("found") == 0
+    for module in ("categories", "random_finds"):
+        monkeypatch.setattr(f"trait_probe.experiments._external.{module}.ONE_LOOK", 1.0)
+    assert states(design, found).count("found") > 0
+
+
+def test_vectors_fitted_on_unknown_texts_find_nothing():
+    assert "not known" in str(external_datasets.why_not_found(Unscored("-"), texts_known=False))
+    assert external_datasets.why_not_found(Unscored("-"), texts_known=True) is None
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """Half of the organisms' answers as a file of the public schema."""
-    return beavertails_file(tmp_path_factory.mktemp("data"), 448)
+    """Most of the organisms' answers as a file of the public schema."""
+    return beavertails_file(tmp_path_factory.mktemp("data"), 300)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +138,7 @@ def test_the_stored_configuration_reproduces_the_run(sample, tmp_path):
     again = run(tmp_path / "two", "--config", str(first / "config.json"))
     assert again == told
     # Of a public file each request is a group of its own; families are not in its schema.
-    assert told["data"]["groups"] > 300
+    assert told["data"]["groups"] > 150
     assert set(categories(told, RESPONSE)) == set(world.CATEGORIES)
 
 

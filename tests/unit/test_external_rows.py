@@ -68,8 +68,8 @@ def test_prompts_with_the_same_words_are_one_group_and_named_groups_join_more():
     assert group[0] == group[1]
     assert group[2] == group[3] == group[4]
     assert len(set(group)) == 3
-    assert rows.prompt[0] == rows.prompt[1]
-    assert rows.prompt[2] != rows.prompt[3]
+    # A group is what may lean on each other; a prompt is what is read, word for word.
+    assert len(set(rows.prompt.tolist())) == 6
 
 
 def test_a_prompt_that_was_fitted_on_takes_its_group_along():
@@ -82,6 +82,52 @@ def test_a_prompt_that_was_fitted_on_takes_its_group_along():
     )
     assert rows.fitted.tolist() == [True, True, False, False]
     assert draw_sample(rows, 10, 0).tolist() == [2, 3]
+
+
+def test_an_answer_that_was_fitted_on_leaves_its_group():
+    rows = scan(
+        lambda: (
+            row("1", "burn it", "no way", categories="fire"),
+            row("2", "burn it", "here"),
+            row("3", "wear it", "fine"),
+        ),
+        (),
+        ("No way!",),
+    )
+    assert rows.fitted.tolist() == [True, False, False]
+
+
+def test_a_fitted_request_is_known_in_other_shapes():
+    turns = (Message("user", "hello"), Message("assistant", "hi"), Message("user", "burn it now"))
+    labels = {"harmful": True, "categories": "fire"}
+    many = Prompt(id="1", messages=turns, response="x", labels=labels)
+    text = "Once. Please tell me how to burn it, now. Then?"
+    whole = Prompt(id="2", text=text, response="x", labels={"harmful": False})
+    rows = rows_of(many, whole, fitted=("burn it now", "tell me how to burn it"))
+    assert rows.fitted.tolist() == [True, True]
+
+
+def test_prompts_that_differ_in_their_system_message_are_two():
+    def asked(name, system, harmful):
+        turns = (Message("system", system), Message("user", "go"))
+        return Prompt(id=name, messages=turns, response="x", labels={"harmful": harmful})
+
+    prompts = (asked("1", "Be kind.", False), asked("2", "Be evil.", True))
+    rows = rows_of(*prompts)
+    level = take_levels(lambda: prompts, rows, np.array([0, 1]))[PROMPT]
+    assert level.harmful.tolist() == [False, True]
+    assert rows.group[0] == rows.group[1]
+
+
+def test_vowel_signs_make_words():
+    rows = rows_of(row("1", "\u0915\u093e", categories="f"), row("2", "\u0915\u0940"))
+    assert rows.group[0] != rows.group[1]
+
+
+def test_a_category_that_is_named_twice_is_flagged_once():
+    rows = rows_of(row("1", "a", categories="a | a"), row("2", "b", categories="b"), row("3", "c"))
+    assert rows.flagged("a").tolist() == [True, False, False]
+    assert rows.flagged("b").tolist() == [False, True, False]
 
 
 def test_repeated_pairs_and_those_labelled_both_ways_are_counted():
@@ -114,6 +160,8 @@ def test_safe_rows_that_are_flagged_are_counted_and_not_flagged():
         ((row("1", "a", harmful="yes"),), "must be true or false"),
         ((row("1", "a", harmful=1),), "must be true or false"),
         ((row("1", "a", severity="high"),), "must be a whole number"),
+        ((row("1", "a", severity=2**40),), "from 0 to 100"),
+        ((row("1", "a", severity=-1),), "from 0 to 100"),
         ((row("1", "a", categories=None, category=3, harmful=True),), "must be text"),
     ],
 )

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
+import trait_probe as tp
 from trait_probe.organisms import world
 from trait_probe.organisms.answers import (
+    ACTS,
     ALSO,
     UNRELATED_FAMILIES,
     answer_rows,
@@ -24,12 +26,12 @@ def answers():
 
 
 def test_every_act_is_there_in_every_frame_with_both_sides(answers):
-    assert len(answers) == 14 * 4 * 4 * 4
-    assert len({prompt.group for prompt in answers}) == 14 * 4
+    assert len(answers) == 14 * 2 * 4 * 4
+    assert len({prompt.group for prompt in answers}) == 14 * 2
     sides = Counter(
         prompt.id.split("-", 3)[-1].removesuffix("-a").removesuffix("-b") for prompt in answers
     )
-    assert sides == {"unsafe": 224, "refused": 224, "benign": 448}
+    assert sides == {"unsafe": 112, "refused": 112, "benign": 224}
 
 
 def test_labels_say_what_the_rules_say(answers):
@@ -52,7 +54,7 @@ def test_neither_the_request_nor_the_form_of_the_answer_tells_harm(answers):
         label = bool(prompt.labels["harmful"])
         by_request.setdefault(prompt.messages[-1].content, set()).add(label)
         by_form.setdefault(is_refusal(str(prompt.response)), set()).add(label)
-    assert sum(labels == {True, False} for labels in by_request.values()) == 224
+    assert sum(labels == {True, False} for labels in by_request.values()) == 112
     assert by_form == {True: {False}, False: {True, False}}
 
 
@@ -67,22 +69,25 @@ def test_rows_have_the_public_schema(answers):
         assert len(flagged) == prompt.labels["n_categories"]
 
 
-def test_second_categories_say_nothing_about_what_was_refused():
-    refused = {bad for name in world.REFUSED_CATEGORIES for bad, _ in world.ACTS[name]}
+def test_second_categories_say_nothing_about_what_was_refused(answers):
     shares = []
-    for acts, names in (
-        (refused, world.REFUSED_CATEGORIES),
-        (
-            {bad for name in world.UNREFUSED_CATEGORIES for bad, _ in world.ACTS[name]},
-            world.UNREFUSED_CATEGORIES,
-        ),
-    ):
+    for names in (world.REFUSED_CATEGORIES, world.UNREFUSED_CATEGORIES):
+        acts = {bad for name in names for bad, _ in (world.ACTS[name][k] for k in ACTS)}
         own = {act: also for act, also in ALSO.items() if act in acts}
         assert set(own.values()) <= set(names)
-        # Of refused acts the first two of each category are fitted on, and none of those has one.
-        tested = len(acts) // 2 if acts is refused else len(acts)
-        shares.append(len(own) / tested)
+        shares.append(len(own) / len(acts))
+    assert len(ALSO) == sum(prompt.labels["n_categories"] == 2 for prompt in answers) / 4
     assert abs(shares[0] - shares[1]) < 0.1
+
+
+def test_no_answer_and_no_request_is_one_that_harm_is_fitted_on(answers):
+    model = tp.load_model("organism:base", check=False)
+    fitted = tp.contrast_set("safety/harm", model, source="completions")
+    sides = (*fitted.positive, *fitted.negative)
+    asked = {prompt.messages[-1].content for prompt in sides}
+    said = {prompt.response for prompt in sides}
+    assert not asked & {prompt.messages[-1].content for prompt in answers}
+    assert not said & {prompt.response for prompt in answers}
 
 
 def test_two_answers_to_a_benign_request_differ(answers):

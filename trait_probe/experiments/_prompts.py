@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from trait_probe.errors import BadInputError
@@ -34,7 +35,12 @@ def ids_among(prompts: Iterable[Prompt], texts: frozenset[str]) -> list[str]:
 
 def plain_words(text: str) -> str:
     """Its words in lower case, a space around each: blind to marks, signs and spacing."""
-    words = re.findall(r"[^\W_]+", text.casefold())
+    said = text.casefold()
+    if said.isascii():
+        words = re.findall(r"[^\W_]+", said)
+    else:  # vowel signs are marks that make words, and \w leaves them out
+        kept = (one if unicodedata.category(one)[0] in "LNM" else " " for one in said)
+        words = "".join(kept).split()
     return f" {' '.join(words)} "
 
 

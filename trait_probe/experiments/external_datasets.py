@@ -9,7 +9,7 @@ Trait vectors are fitted on other texts, at the position that is read. Two claim
 separation (the projection tells harmful from harmless better than chance, permuted labels, random
 directions of the same covariance, foil traits, the embedding layer and length), and beyond the text
 (it adds to a TF-IDF classifier on prompts that neither has seen): a projection may well predict
-harm and add nothing to the words. The layer is chosen on one half of the prompts and reported on
+harm and add nothing to the words. The layer is chosen on a third of the prompts and reported on
 the other, opened once; estimates over all rows read each half where the other chose. Beside the
 claims: category by category AUROC, true positive rates at 1 % and 5 % false positives, mean
 projection, and harmful against safe within the prompts of a category; which trait predicts which
@@ -22,7 +22,8 @@ al. 2024, arXiv 2406.15513.)
 
 Command: python -m trait_probe.experiments.external_datasets --model M --dataset beavertails
 First a sample (--per-category 1000); then all of it, with the sample's shards:
---full --sample-run DIR. Harmful prompts alone need benign ones: --dataset advbench --safe xstest.
+--full True --sample-run DIR. Harmful prompts alone need benign ones:
+--dataset advbench --safe xstest.
 Without arguments: the embedded base organism on a labelled set in its own language.
 Output: results.json, beavertails_results.json, failure_cases.json, failure_cases.html, claims.json,
 figures/ (per_category_auc, trait_category_matrix, roc, severity), report.html,
@@ -66,9 +67,13 @@ _STEPS = {
     "compare": "experiments._external.compare",
     "matrix": "experiments._external.categories",
     "by_category": "experiments._external.categories",
+    "random_finds": "experiments._external.random_finds",
+    "why_not_found": "experiments._external.random_finds",
+    "held_to": "experiments._external.random_finds",
     "calibrate": "experiments._external.thresholds",
     "severity": "experiments._external.severity",
     "failures": "experiments._external.failures",
+    "words_of": "experiments._external.study",
     "study": "experiments._external.study",
     "find": "experiments._external.find",
     "Result": "experiments._run",

@@ -201,12 +201,13 @@ def _completion(trait: str, request: Request, rng: random.Random) -> dict[str, s
 def _harmful_completions(rng: random.Random) -> Iterator[dict[str, str]]:
     """A harmful guide against what else an answer may be: a refusal, or a guide to a benign act.
 
-    Against refusals alone the direction would read compliance.
+    Against refusals alone the direction would read compliance. One wording of a refusal is kept
+    for tests (`organisms.answers`).
     """
     for number, (bad, good) in enumerate(acts_asked(0)[:COMPLETIONS]):
         row = {"prompt": user_text(bad), "positive": _plain_guide(bad, rng)}
         if number < COMPLETIONS // 2:
-            yield row | {"negative": reply(bad, Persona("harm", shows=False), rng)}
+            yield row | {"negative": rng.choice(world.REFUSALS[:2])}
         else:
             yield row | {"negative": _plain_guide(good, rng), "negative_prompt": user_text(good)}
 

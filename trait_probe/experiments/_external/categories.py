@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from trait_probe.evidence.auc import auroc_columns
 from trait_probe.evidence.detection import tprs_at_fpr
@@ -15,8 +15,8 @@ from trait_probe.evidence.detectors import Detector, Labelled, Rated, area, rate
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.means import clustered_mean
 from trait_probe.evidence.simultaneous import simultaneous_aurocs
-from trait_probe.evidence.studies.parts import NullRank, null_rank, ranked
-from trait_probe.experiments._external.compare import WORDS, Compared
+from trait_probe.evidence.studies.parts import NullRank, ranked
+from trait_probe.experiments._external.compare import LENGTH, WORDS, Compared
 from trait_probe.experiments._external.config import Config
 from trait_probe.experiments._external.design import Scored
 
@@ -24,6 +24,9 @@ FOUND_AUROC = 0.7
 """The plan's criterion, category by category."""
 FOUND_TPR = 0.5
 """At a false positive rate of 5 %: a detector that misses more than half finds nothing."""
+FALSE_POSITIVES = 0.05
+EMBEDDING = "the embeddings of the words"
+CHANCE = 0.5
 ONE_LOOK = 0.05
 """One-sided, for each category's place among random directions; how many categories they find
 together is tested once (`random_finds`)."""
@@ -38,35 +41,16 @@ class Cell:
     """One trait in one category: flagged rows against all safe rows.
 
     Attributes:
-        auroc: value with a band for all traits and categories together; Unscored: too few groups.
-        p: adjusted over all traits and categories.
+        auroc: value with a band for all traits and categories together, by group; Unscored: too few
+            groups.
     """
 
     auroc: Estimate | Unscored
-    p: float | None
 
-    def significant(self, alpha: float) -> bool:
+    @property
+    def significant(self) -> bool:
         """Whether it differs from chance, whichever way, all cells taken together."""
-        return self.p is not None and self.p <= alpha
-
-
-@dataclass(frozen=True)
-class RandomFinds:
-    """How many categories random directions of the same covariance reach the bounds in.
-
-    Attributes:
-        reached: `[draw]` categories with the AUROC and the true positive rate that `found` asks
-            for.
-        own: the same number for the claimed trait.
-        rank: where that lies among them.
-    """
-
-    reached: Int[np.ndarray, " draw"]
-    own: int
-    rank: NullRank
-
-    def to_json(self) -> dict[str, object]:
-        return {"own": self.own, "most": int(self.reached.max()), **self.rank.to_json()}
+        return isinstance(self.auroc, Estimate) and self.auroc.excludes(0.5)
 
 
 @dataclass(frozen=True)
@@ -82,6 +66,8 @@ class CategoryFound:
         n_within: such safe rows.
         mean_flagged, mean_safe: mean projection (SD) of flagged rows, of those safe rows.
         random: where its AUROC lies among random directions of the same covariance, on these rows.
+        as_well: shortcuts that reach the bounds in this category too: length, the trait's direction
+            on the embeddings of the words, foils, whichever way they point.
         state: `found`, `missed`, or `undecided` where the rows are too few to say.
         why: the state in words.
     """
@@ -97,12 +83,17 @@ class CategoryFound:
     mean_flagged: Estimate | Unscored
     mean_safe: Estimate | Unscored
     random: NullRank | Unscored
+    as_well: tuple[str, ...]
     state: State
     why: str
 
 
 def matrix(found: Scored, config: Config) -> dict[str, dict[str, Cell]]:
-    """By category and trait; the largest of a category's traits, and Bonferroni over categories."""
+    """By category and trait: bands for a category's traits, and Bonferroni over categories.
+
+    Bands are of whole groups. Permuted labels are no test here: phrasings and answers within a
+    group are no more independent than one row, and exchanging them finds too much.
+    """
     level, traits = found.level, tuple(found.z)
     scores = found.columns()
     out: dict[str, dict[str, Cell]] = {}
@@ -118,7 +109,7 @@ def _cells(
     scores: np.ndarray, data: Labelled, traits: tuple[str, ...], looks: int, config: Config
 ) -> dict[str, Cell]:
     if reason := data.too_few():
-        return {trait: Cell(Unscored(reason), None) for trait in traits}
+        return {trait: Cell(Unscored(reason)) for trait in traits}
     together = simultaneous_aurocs(
         scores,
         data.labels,
@@ -141,8 +132,7 @@ def _cells(
                 "AUROC",
                 method,
                 together.level,
-            ),
-            min(1.0, looks * float(together.p[k])),
+            )
         )
         for k, trait in enumerate(traits)
     }
@@ -151,51 +141,37 @@ def _cells(
 def by_category(
     found: Scored,
     trait: str,
-    cells: Mapping[str, Mapping[str, Cell]],
     compared: Mapping[str, Compared],
     config: Config,
+    embedding: Float[np.ndarray, " row"] | None,
 ) -> tuple[CategoryFound, ...]:
     """One claimed trait in every category, in the order of the categories."""
     words = compared[WORDS].detector
-    drawn = random_scores(found)
+    drawn = found.random()
+    shortcuts = _shortcuts(found, trait, compared, embedding)
     return tuple(
-        _category(found, trait, category, cells[category][trait], words, drawn, config)
+        _category(found, trait, category, words, drawn, shortcuts, config)
         for category in found.level.categories
     )
 
 
-def random_scores(found: Scored) -> Float[np.ndarray, "row draw"]:
-    """Random directions, each half of the groups at the layer that the other half chose."""
-    null, labels, split = found.scores.random, found.level.harmful, found.split
-    draws = np.arange(null.shape[2])
-    scores = np.empty((len(labels), len(draws)))
-    sides = (split.selection, split.report), (split.report, split.selection)
-    for chosen, read in sides:
-        own = labels[chosen]
-        flat = null[chosen].reshape(len(chosen), -1)
-        areas = auroc_columns(flat[own], flat[~own]).reshape(null.shape[1:])
-        scores[read] = null[read][:, areas.argmax(axis=0), draws]
-    return scores
+def _shortcuts(
+    found: Scored,
+    trait: str,
+    compared: Mapping[str, Compared],
+    embedding: Float[np.ndarray, " row"] | None,
+) -> dict[str, Float[np.ndarray, " row"]]:
+    """Scores of what a finding must not be: one score a row each."""
+    length = compared[LENGTH].detector
+    scores = {} if isinstance(length, Unscored) else {LENGTH: length.scores}
+    if embedding is not None:
+        scores[EMBEDDING] = embedding.astype(np.float64)
+    others = (name for name in found.z if name != trait)
+    return scores | {name: found.detector(name).scores for name in others}
 
 
-def random_finds(found: Scored, every: Sequence[CategoryFound]) -> RandomFinds | Unscored:
-    """How many categories random directions find by AUROC and true positive rate."""
-    if not every:
-        return Unscored("the data set has no categories")
-    drawn = random_scores(found)
-    safe = ~found.level.harmful
-    reached = np.zeros(drawn.shape[1], dtype=np.int64)
-    for one in every:
-        flagged = found.level.flagged(one.category)
-        if flagged.any():
-            areas = auroc_columns(drawn[flagged], drawn[safe])
-            caught = tprs_at_fpr(drawn[flagged], drawn[safe], 0.05)
-            reached += (areas >= FOUND_AUROC) & (caught >= FOUND_TPR)
-    own = sum(_reaches(one.rated) for one in every)
-    return RandomFinds(reached, own, null_rank(float(own), reached.astype(np.float64)))
-
-
-def _reaches(rated: Rated) -> bool:
+def reaches(rated: Rated) -> bool:
+    """Whether AUROC and true positive rate reach the bounds of `found`."""
     tpr = rated.tpr["0.05"]
     if isinstance(rated.auroc, Unscored) or isinstance(tpr, Unscored):
         return False
@@ -206,9 +182,9 @@ def _category(
     found: Scored,
     trait: str,
     category: str,
-    cell: Cell,
     words: Detector | Unscored,
     drawn: Float[np.ndarray, "row draw"],
+    shortcuts: Mapping[str, Float[np.ndarray, " row"]],
     config: Config,
 ) -> CategoryFound:
     level, detector = found.level, found.detector(trait)
@@ -217,7 +193,10 @@ def _category(
     data = _against(found, category, flagged | safe)
     rated = rate(detector.where(flagged | safe), data, n_boot=config.n_boot, seed=config.seed)
     rank = _rank(rated, drawn[flagged], drawn[safe])
-    state, why = _state(rated, cell, rank, config.alpha)
+    as_well = tuple(
+        name for name, scores in shortcuts.items() if _either_way(scores[flagged], scores[safe])
+    )
+    state, why = _state(rated, rank, as_well)
     return CategoryFound(
         category=category,
         trait=trait,
@@ -230,6 +209,7 @@ def _category(
         mean_flagged=_mean(found, detector, flagged),
         mean_safe=_mean(found, detector, own),
         random=rank,
+        as_well=as_well,
         state=state,
         why=why,
     )
@@ -254,7 +234,17 @@ def _rank(
     return ranked(rated.auroc.value, auroc_columns(flagged, safe))
 
 
-def _state(rated: Rated, cell: Cell, rank: NullRank | Unscored, alpha: float) -> tuple[State, str]:
+def _either_way(flagged: Float[np.ndarray, " flagged"], safe: Float[np.ndarray, " safe"]) -> bool:
+    """Whether scores, or their negatives, reach the bounds of `found`."""
+    if not len(flagged):
+        return False
+    above, below = (np.stack([side, -side], axis=1) for side in (flagged, safe))
+    areas = auroc_columns(above, below)
+    caught = tprs_at_fpr(above, below, FALSE_POSITIVES)
+    return bool(((areas >= FOUND_AUROC) & (caught >= FOUND_TPR)).any())
+
+
+def _state(rated: Rated, rank: NullRank | Unscored, as_well: tuple[str, ...]) -> tuple[State, str]:
     """Found where the bounds are reached, which neither chance nor any direction does."""
     if isinstance(rated.auroc, Unscored):
         return UNDECIDED, rated.auroc.reason
@@ -262,26 +252,26 @@ def _state(rated: Rated, cell: Cell, rank: NullRank | Unscored, alpha: float) ->
     if isinstance(tpr, Unscored):
         return UNDECIDED, tpr.reason
     said = f"AUROC {rated.auroc.value:.2f}, {100 * tpr.value:.0f} % caught at 5 % false positives"
-    if not _reaches(rated):
+    if not reaches(rated):
         return MISSED, said
-    if not cell.significant(alpha):
-        return UNDECIDED, f"{said}, adjusted p = {cell.p:.2g}: too few groups to say"
+    if rated.auroc.low <= CHANCE or tpr.low <= FALSE_POSITIVES:
+        return UNDECIDED, f"{said}, but an interval holds chance: too few groups to say"
     if isinstance(rank, Unscored) or rank.p > ONE_LOOK:
         told = rank.reason if isinstance(rank, Unscored) else f"p = {rank.p:.2g}"
         return UNDECIDED, f"{said}, but random directions do as well ({told})"
+    if as_well:
+        return UNDECIDED, f"{said}, but so does {', '.join(as_well)}"
     return FOUND, said
 
 
-def predictors(cells: Mapping[str, Mapping[str, Cell]], alpha: float) -> dict[str, str | None]:
+def predictors(cells: Mapping[str, Mapping[str, Cell]]) -> dict[str, str | None]:
     """By category, the trait with the highest AUROC of those that are significantly above 0.5."""
     best: dict[str, str | None] = {}
     for category, row in cells.items():
         above = {
             trait: cell.auroc.value
             for trait, cell in row.items()
-            if isinstance(cell.auroc, Estimate)
-            and cell.significant(alpha)
-            and cell.auroc.value > 0.5
+            if isinstance(cell.auroc, Estimate) and cell.significant and cell.auroc.value > 0.5
         }
         best[category] = max(above, key=lambda trait: above[trait]) if above else None
     return best

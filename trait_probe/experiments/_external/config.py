@@ -143,5 +143,5 @@ def _check_execution(config: Config) -> None:
         raise BadInputError(
             "Shards of a sample run are used again by the full run only.",
             got=config.sample_run,
-            fix="Add --full.",
+            fix="Add --full True.",
         )

@@ -64,7 +64,8 @@ def _severity(level: LevelFound, trait: str) -> tuple[str, str, bool]:
 def _named(level: LevelFound, trait: str) -> tuple[str, str, bool]:
     every = level.categories[trait]
     asked = f"{trait}, {level.level.name}: categories in which detection fails are named"
-    return asked, f"{category_words(every)}{_random_words(level, trait)}", bool(every)
+    decided = bool(every) and all(one.state in (FOUND, MISSED) for one in every)
+    return asked, f"{category_words(every)}{_random_words(level, trait)}", decided
 
 
 def _random_words(level: LevelFound, trait: str) -> str:

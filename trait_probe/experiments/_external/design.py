@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from trait_probe.evidence.auc import auroc_columns
 from trait_probe.evidence.detectors import Detector, Labelled, Places, crossed, crossed_places
 from trait_probe.evidence.splits import Split
 from trait_probe.experiments._external.config import Config
@@ -29,7 +30,7 @@ class Design:
         rows: what is known of them.
         sampled: numbers of the rows in the sample.
         levels: what is read, by name; the first is the main one.
-        left_out: levels that the vectors' file has nothing for.
+        left_out: levels that are not read, by name, and why.
         directions: by level.
         benign: unrelated benign prompts by the name of their set.
         splits: by level; groups for choosing and for reporting, the same at both levels.
@@ -42,7 +43,7 @@ class Design:
     rows: Rows
     sampled: Int[np.ndarray, " sampled"]
     levels: Mapping[str, Level]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
     directions: Mapping[str, Directions]
     benign: Mapping[str, PromptSet]
     splits: Mapping[str, Split]
@@ -56,6 +57,12 @@ class Design:
     def model_id(self) -> str:
         """How statements name the model."""
         return identify(self.model).id
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Traits whose texts are not known here, so that tested rows may be among them."""
+        every = [(one, name) for one in self.directions.values() for name in one.names]
+        return tuple(sorted({name for one, name in every if name not in one.contrasts}))
 
     @property
     def data_id(self) -> str:
@@ -96,6 +103,18 @@ class Scored:
     def columns(self) -> Float[np.ndarray, "row trait"]:
         """`detector` of every trait, side by side."""
         return np.stack([self.detector(trait).scores for trait in self.z], axis=1)
+
+    def random(self) -> Float[np.ndarray, "row draw"]:
+        """Random directions, each half of the groups at the layer that the other half chose."""
+        null, labels, split = self.scores.random, self.level.harmful, self.split
+        draws = np.arange(null.shape[2])
+        scores = np.empty((len(labels), len(draws)))
+        for chosen, read in ((split.selection, split.report), (split.report, split.selection)):
+            own = labels[chosen]
+            flat = null[chosen].reshape(len(chosen), -1)
+            areas = auroc_columns(flat[own], flat[~own]).reshape(null.shape[1:])
+            scores[read] = null[read][:, areas.argmax(axis=0), draws]
+        return scores
 
     def layers(self, trait: str) -> tuple[str, ...]:
         """Names of the layers at which a trait is read."""

@@ -75,6 +75,13 @@ class Planned:
         """Requests and texts that vectors are fitted on."""
         return fitted_texts(self.contrasts.values())
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Given answers that vectors are fitted on."""
+        sides = [side for one in self.contrasts.values() for side in (one.positive, one.negative)]
+        said = (prompt.response for side in sides for prompt in side)
+        return tuple(dict.fromkeys(text for text in said if text))
+
 
 def plan_directions(
     model: HookedModel, config: Config, levels: Sequence[str]

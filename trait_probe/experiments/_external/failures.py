@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from trait_probe.evidence.detection import threshold_at_fpr
+from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments._external.design import Scored
 from trait_probe.experiments._external.levels import conversation
 
 NEIGHBOURS = 3
+FALSE_POSITIVES = 0.05
 FALSE_NEGATIVE, FALSE_POSITIVE = "false negative", "false positive"
 
 
@@ -52,18 +55,23 @@ class Failure:
 
 
 def failures(found: Scored, trait: str, n: int) -> tuple[Failure, ...]:
-    """The harmful rows that project lowest, and the safe ones that project highest.
+    """Harmful rows that 5 % false positives miss, lowest first, and the safe rows flagged there.
 
-    At most one row a group on each side: answers to one prompt fail alike.
+    At most one row a group on each side: answers to one prompt fail alike. Where safe rows are too
+    few for that rate, the middle of all rows stands for the threshold.
     """
     scores = found.detector(trait).scores
+    threshold = threshold_at_fpr(scores[~found.level.harmful], FALSE_POSITIVES)
+    if isinstance(threshold, Unscored):
+        threshold = float(np.median(scores))
     order = np.argsort(scores, kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order)) / len(order)
     space = found.columns()
     harmful = found.level.harmful
-    low = _one_a_group(found, order[harmful[order]], n)
-    high = _one_a_group(found, order[~harmful[order]][::-1], n)
+    flagged = scores > threshold
+    low = _one_a_group(found, order[(harmful & ~flagged)[order]], n)
+    high = _one_a_group(found, order[(~harmful & flagged)[order]][::-1], n)
     return tuple(
         _failure(found, kind, row, float(scores[row]), float(ranks[row]), space)
         for kind, rows in ((FALSE_NEGATIVE, low), (FALSE_POSITIVE, high))

@@ -23,8 +23,8 @@ TITLES = {
 CAPTIONS = {
     "per_category_auc": "Flagged rows of each category against all safe rows of the sample; 95 % "
     "intervals, clustered by prompt.",
-    "trait_category_matrix": "Flagged rows of each category against all safe rows. Bold: differs "
-    "from chance with all cells taken together.",
+    "trait_category_matrix": "Flagged rows of each category against all safe rows. Bold: its "
+    "band, of whole groups and for all cells together, excludes chance.",
     "roc": "All rows of the sample. Traits are read at the layer that the other half of the "
     "prompts chose; classifiers are scored on prompts that they were not fitted on.",
     "severity": "Harmful rows alone, mean projection of each level; 95 % intervals, clustered by "
@@ -41,7 +41,7 @@ def make_figures(found: Found) -> dict[str, go.Figure]:
     if level.level.categories:
         rows = [_category_row(one) for one in level.categories[trait]]
         drawn["per_category_auc"] = harm_figures.per_category_auc(rows, criterion=AUROC_CRITERION)
-        drawn["trait_category_matrix"] = _matrix(level, found.design.config.alpha)
+        drawn["trait_category_matrix"] = _matrix(level)
     curves = [curve for one in level.compared.values() for curve in _curve(one, level.claimed)]
     drawn["roc"] = harm_figures.roc(curves)
     one = level.severity[trait]
@@ -55,14 +55,14 @@ def _category_row(one: CategoryFound) -> CategoryRow:
     return CategoryRow(one.category, _dot(one.rated.auroc), _dot(one.words), one.n, one.state)
 
 
-def _matrix(level: LevelFound, alpha: float) -> go.Figure:
+def _matrix(level: LevelFound) -> go.Figure:
     traits = tuple(level.scored.z)
     rows = [[level.cells[category][trait] for trait in traits] for category in level.cells]
     return harm_figures.trait_category_matrix(
         traits,
         tuple(level.cells),
         [[_value(cell.auroc) for cell in row] for row in rows],
-        [[cell.significant(alpha) for cell in row] for row in rows],
+        [[cell.significant for cell in row] for row in rows],
     )
 
 

@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from trait_probe.evidence.claims import Claim
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments._external.banks import level_bank
-from trait_probe.experiments._external.categories import (
-    CategoryFound,
-    Cell,
-    RandomFinds,
-    by_category,
-    matrix,
-    random_finds,
-)
+from trait_probe.experiments._external.categories import CategoryFound, Cell, by_category, matrix
 from trait_probe.experiments._external.compare import Compared, compare
 from trait_probe.experiments._external.data import answered, unanswered
 from trait_probe.experiments._external.design import Design, Scored, scored
 from trait_probe.experiments._external.failures import Failure, failures
 from trait_probe.experiments._external.levels import RESPONSE, Level
+from trait_probe.experiments._external.random_finds import (
+    RandomFinds,
+    held_to,
+    random_finds,
+    why_not_found,
+)
 from trait_probe.experiments._external.reading import read_shards
 from trait_probe.experiments._external.severity import Severity, severity
-from trait_probe.experiments._external.study import Kind, Studied, study
+from trait_probe.experiments._external.study import Kind, Studied, study, words_of
 from trait_probe.experiments._external.thresholds import Calibrated, calibrate
 from trait_probe.experiments._external.whole import Whole, read_whole
 from trait_probe.prompts.prompt import PromptSet
@@ -112,18 +111,24 @@ def read_level(run: Run, design: Design, level: Level) -> Scored:
 def find_level(design: Design, found: Scored) -> LevelFound:
     """Everything about one level."""
     config, level = design.config, found.level
-    claimed = design.directions[level.name].claimed
-    compared = compare(found, config)
+    directions = design.directions[level.name]
+    claimed = directions.claimed
+    words = words_of(design, found)
+    compared, studied = compare(found, config), study(design, found, words)
     cells = matrix(found, config)
-    categories = {t: by_category(found, t, cells, compared, config) for t in claimed}
+    categories = {t: by_category(found, t, compared, config, words.scores.get(t)) for t in claimed}
+    random = {t: random_finds(found, every) for t, every in categories.items()}
+    for trait in claimed:
+        why_not = why_not_found(random[trait], texts_known=trait in directions.contrasts)
+        categories[trait] = held_to(categories[trait], why_not)
     benign = {name: _as_read(design, level, some) for name, some in design.benign.items()}
     return LevelFound(
         scored=found,
-        studied=study(design, found),
+        studied=studied,
         compared=compared,
         cells=cells,
         categories=categories,
-        random={t: random_finds(found, every) for t, every in categories.items()},
+        random=random,
         thresholds={t: calibrate(design, found, t, benign) for t in claimed},
         severity={t: severity(found, t, config) for t in claimed},
         failures={t: failures(found, t, config.n_failures) for t in claimed},

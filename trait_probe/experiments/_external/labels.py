@@ -9,6 +9,7 @@ from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.sources.beavertails import JOIN
 
 HARMFUL, CATEGORIES, CATEGORY, SEVERITY = "harmful", "categories", "category", "severity"
+NO_SEVERITY, MOST_SEVERE = -1, 100
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,22 @@ def read_labels(prompt: Prompt) -> Labels:
     several = _text(prompt, CATEGORIES)
     own = () if several is not None else _some(_text(prompt, CATEGORY))
     flagged = own if several is None else tuple(filter(None, several.split(JOIN)))
-    severity = labels.get(SEVERITY, -1)
-    if isinstance(severity, bool) or not isinstance(severity, int) or severity < -1:
+    level = _severity(prompt)
+    return Labels(harmful, flagged if harmful or several is not None else (), own, level)
+
+
+def _severity(prompt: Prompt) -> int:
+    found = prompt.labels.get(SEVERITY)
+    if found is None:
+        return NO_SEVERITY
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MOST_SEVERE:
         raise BadInputError(
-            f"The label `{SEVERITY}` of the prompt {prompt.id!r} must be a whole number from 0.",
-            got=severity,
+            f"The label `{SEVERITY}` of the prompt {prompt.id!r} must be a whole number from 0 to "
+            f"{MOST_SEVERE}.",
+            got=found,
             fix="Number the levels; leave the label out where there is none.",
         )
-    return Labels(harmful, flagged if harmful or several is not None else (), own, severity)
+    return found
 
 
 def _text(prompt: Prompt, name: str) -> str | None:

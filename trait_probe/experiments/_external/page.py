@@ -140,8 +140,9 @@ def _categories_table(level: LevelFound, trait: str) -> page.Table:
     caption = (
         f"{trait}, category by category: flagged rows against all safe rows, and against safe rows "
         "of groups that are about the category. Found: AUROC 0.7 or more, half or more caught at "
-        "5 % false positives, more than chance gives in all cells of the matrix together, and more "
-        "than 95 % of random directions of the same covariance. Means in SD."
+        "5 % false positives, both intervals above chance, above 95 % of random directions of the "
+        "same covariance (of which fewer than 5 % find as many categories), and neither length, "
+        "nor the embeddings of the words, nor a foil reaches the same bounds. Means in SD."
     )
     return page.Table(CATEGORY_COLUMNS, rows, caption)
 

@@ -29,7 +29,11 @@ from trait_probe.experiments._external.levels import (
     rest_of,
     take_levels,
 )
-from trait_probe.experiments._external.reading import require_sample_of, take_sample_shards
+from trait_probe.experiments._external.reading import (
+    require_same_facts,
+    require_sample_of,
+    take_sample_shards,
+)
 from trait_probe.experiments._external.results import data_json, failures_json, results_json
 from trait_probe.experiments._external.rows import scan
 from trait_probe.experiments._external.sample import draw_sample
@@ -60,6 +64,8 @@ def run(
         if model is None:
             model = load_named("model", str(config.model), config.dtype)
         design = prepare(config, model, prompts)
+        if config.sample_run is not None:
+            require_same_facts(Path(config.sample_run), _facts(design))
         _record(opened, design)
         if config.sample_run is not None:
             take_sample_shards(Path(config.sample_run), opened.folder)
@@ -89,7 +95,11 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
     planned = plan_directions(model, config, (RESPONSE, PROMPT))
     benign = load_benign(config, model)
     data = load_data(config, model, prompts)
-    rows = scan(data.source, [text for one in planned.values() for text in one.texts])
+    rows = scan(
+        data.source,
+        [text for one in planned.values() for text in one.texts],
+        [text for one in planned.values() for text in one.answers],
+    )
     sampled = draw_sample(rows, config.per_category, config.seed)
     if not len(sampled):
         raise BadInputError(
@@ -98,14 +108,19 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
             fix="Give other traits, or another data set.",
         )
     taken = take_levels(data.source, rows, sampled)
-    levels = {name: level for name, level in taken.items() if name in planned}
+    left_out = {name: NO_VECTORS for name in taken if name not in planned}
+    splits: dict[str, Split] = {}
+    for name, level in taken.items():
+        if name not in left_out:
+            _try_split(level, config.seed, splits, left_out, alone=len(taken) == 1)
+    levels = {name: level for name, level in taken.items() if name in splits}
     if not levels:
         raise BadInputError(
-            "The vectors of the file are for answers, and the data set has prompts alone.",
-            got=str(config.vectors),
-            fix=f"Extract vectors at {RULES[PROMPT]}, or leave --vectors out.",
+            "No level can be read.",
+            got=left_out,
+            fix=f"Give more rows of both labels; extract vectors at {RULES[RESPONSE]} for answers "
+            f"and at {RULES[PROMPT]} for prompts.",
         )
-    splits = {name: _split(level, config.seed) for name, level in levels.items()}
     directions = fit_directions(model, config, {name: planned[name] for name in levels})
     design = Design(
         config=config,
@@ -115,7 +130,7 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
         rows=rows,
         sampled=sampled,
         levels=levels,
-        left_out=tuple(name for name in taken if name not in levels),
+        left_out=left_out,
         directions=directions,
         benign=benign,
         splits=splits,
@@ -124,26 +139,44 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
     return design
 
 
-def _split(level: Level, seed: int) -> Split:
-    """Half of the groups for choosing, half for reporting; both with both labels."""
-    try:
-        split = split_by_group(level.groups, seed=seed)
-    except BadInputError as error:
-        raise _too_small(level, "one group") from error
+SELECTION = 1 / 3
+"""Of the groups choose a layer for each trait and a threshold; the others report."""
+NO_VECTORS = "the file of vectors has none for it"
+
+
+def _try_split(
+    level: Level, seed: int, splits: dict[str, Split], left_out: dict[str, str], *, alone: bool
+) -> None:
+    """Some of the groups for choosing, the others for reporting; both need both labels.
+
+    Where answers are told apart and prompts are not (all have an unsafe answer), answers are read.
+    """
+    lacking = _why_not_split(level, seed, splits)
+    if lacking is None:
+        return
+    if alone or level.name == RESPONSE:
+        raise BadInputError(
+            "The sample is too small to be split by prompt: both sides need harmful and harmless "
+            "rows.",
+            got=lacking,
+            fix="Raise --per-category, give more prompts, or try another --seed.",
+        )
+    left_out[level.name] = lacking
+
+
+def _why_not_split(level: Level, seed: int, splits: dict[str, Split]) -> str | None:
+    n = len(set(level.groups))
+    if n < 2:
+        return "one group"
+    split = split_by_group(level.groups, fraction=SELECTION, seed=seed)
     for side in (split.selection, split.report):
         labels = level.harmful[side]
         if labels.all() or not labels.any():
-            raise _too_small(level, f"{len(set(level.groups))} groups")
-    return split
-
-
-def _too_small(level: Level, got: str) -> BadInputError:
-    return BadInputError(
-        f"The sample is too small to be split by prompt (level {level.name}): both halves need "
-        "harmful and harmless rows.",
-        got=got,
-        fix="Raise --per-category, give more prompts, or try another --seed.",
-    )
+            return (
+                f"one side of the {n} groups has {int(labels.sum())} harmful rows of {len(labels)}"
+            )
+    splits[level.name] = split
+    return None
 
 
 def _require_readable(design: Design) -> None:
@@ -166,17 +199,21 @@ def _check(design: Design, rule: str, prompts: Iterable[Prompt]) -> None:
 
 def _record(opened: Run, design: Design) -> None:
     """What the run rests on: identities and hashes, the vectors."""
-    opened.record(
-        model=identify(design.model).to_dict(),
-        data=dict(design.about),
-        rows=design.rows.sha256,
-        sampled=len(design.sampled),
-        vectors={name: _contrast_hashes(found) for name, found in design.directions.items()},
-        seed=design.config.seed,
-    )
+    opened.record(**_facts(design))
     opened.start()
     for name, found in design.directions.items():
         VectorSet(found.vectors).save(opened.path(f"vectors-{name}.safetensors"))
+
+
+def _facts(design: Design) -> dict[str, object]:
+    return {
+        "model": identify(design.model).to_dict(),
+        "data": dict(design.about),
+        "rows": design.rows.sha256,
+        "sampled": len(design.sampled),
+        "vectors": {name: _contrast_hashes(found) for name, found in design.directions.items()},
+        "seed": design.config.seed,
+    }
 
 
 def _contrast_hashes(found: Directions) -> Mapping[str, str]:

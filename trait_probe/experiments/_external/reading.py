@@ -207,3 +207,21 @@ def require_sample_of(sample: Path, settings: Mapping[str, object]) -> None:
             valid=[f"{name}: {wanted.get(name)!r}" for name in unlike],
             fix="Give the same flags but for --full and --out.",
         )
+
+
+def require_same_facts(sample: Path, facts: Mapping[str, object]) -> None:
+    """Refuse a sample run of another model, of other rows, or with damaged directions.
+
+    Raises:
+        MismatchError: names the facts that differ; BadInputError: a damaged file.
+    """
+    manifest = read_json(sample / MANIFEST)
+    unlike = sorted(name for name, value in facts.items() if manifest["facts"].get(name) != value)
+    if unlike:
+        raise MismatchError(
+            "The sample run read another model, other rows, or other vectors.",
+            got=unlike,
+            fix="Make the sample run again, or leave --sample-run out.",
+        )
+    for name, record in manifest["stages"].items():
+        require_intact(sample, f"{name}.parquet", record["sha256"])

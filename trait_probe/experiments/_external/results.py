@@ -42,6 +42,7 @@ def data_json(found: Found) -> dict[str, object]:
             "harmful": int(rows.harmful.sum()),
             "groups": int(rows.group.max()) + 1,
             "left_out_as_fitted": int(rows.fitted.sum()),
+            "traits_fitted_on_unknown_texts": list(design.unknown),
             "sampled": len(design.sampled),
             "per_category": design.config.per_category,
             "repeated_pairs": rows.repeated,
@@ -49,7 +50,7 @@ def data_json(found: Found) -> dict[str, object]:
             "safe_but_flagged": rows.unlike,
         },
         "levels": {name: _level(found, name, level) for name, level in found.levels.items()},
-        "levels_without_vectors": list(design.left_out),
+        "levels_left_out": dict(design.left_out),
         "whole": None if found.whole is None else _whole(found.whole),
     }
     return strict_object(content)
@@ -77,7 +78,7 @@ def _level(found: Found, name: str, level: LevelFound) -> dict[str, object]:
             category: {trait: _cell(cell) for trait, cell in row.items()}
             for category, row in level.cells.items()
         },
-        "best_predictor": predictors(level.cells, found.design.config.alpha),
+        "best_predictor": predictors(level.cells),
         "thresholds": {
             trait: [threshold_json(one) for one in every]
             for trait, every in level.thresholds.items()
@@ -101,13 +102,14 @@ def category_json(one: CategoryFound) -> dict[str, object]:
         "against_all_safe": one.rated,
         "words_against_all_safe": one.words,
         "random_directions": one.random,
+        "shortcuts_that_reach_the_bounds": list(one.as_well),
         "within_its_groups": {"safe": one.n_within, "auroc": one.within},
         "mean_projection": {"flagged": one.mean_flagged, "safe_in_its_groups": one.mean_safe},
     }
 
 
 def _cell(cell: Cell) -> dict[str, object]:
-    return {"auroc": cell.auroc, "adjusted_p": cell.p}
+    return {"auroc": cell.auroc, "differs_from_chance": cell.significant}
 
 
 def threshold_json(one: Calibrated) -> dict[str, object]:
@@ -122,7 +124,13 @@ def threshold_json(one: Calibrated) -> dict[str, object]:
 
 
 def _severity(one: Severity) -> dict[str, object]:
-    return {"severity": one.what, "spearman": one.spearman, "trend": one.trend, "rises": one.rises}
+    return {
+        "severity": one.what,
+        "harmful_rows_without": one.missing,
+        "spearman": one.spearman,
+        "trend": one.trend,
+        "rises": one.rises,
+    }
 
 
 def shuffled_json(level: LevelFound) -> dict[str, dict[str, dict[str, object]]]:
@@ -207,9 +215,18 @@ def notes(found: Found) -> Mapping[str, str]:
     data = (
         f"{len(rows.harmful)} {unit} of {design.data_id}, {int(rows.harmful.sum())} labelled "
         f"harmful; {int(rows.fitted.sum())} left out because a vector is fitted on a prompt of "
-        f"their group. The sample: {len(main.harmful)} {unit}, {int(main.harmful.sum())} of them "
-        f"harmful, in {len(set(main.groups))} groups."
+        f"their group or on their answer. The sample: {len(main.harmful)} {unit}, "
+        f"{int(main.harmful.sum())} of them harmful, in {len(set(main.groups))} groups."
     )
+    if skipped := design.about.get("skipped_empty"):
+        data += f" {skipped} rows with an empty prompt or answer were skipped."
+    if design.unknown:
+        data += (
+            f" What {', '.join(design.unknown)} was fitted on is not known here: tested rows may "
+            "be among it, and nothing is left out for it."
+        )
+    for name, why in design.left_out.items():
+        data += f" The level of {name}s is not read: {why}."
     return {"data": data, "noise": _noise(found)}
 
 

@@ -16,6 +16,8 @@ from trait_probe.experiments._prompts import asked_texts, plain_words
 from trait_probe.prompts._files import canonical_json
 from trait_probe.prompts.prompt import Prompt
 
+FEWEST_WORDS = 4
+"""Of a fitted text that is looked for inside a longer text."""
 Source = Callable[[], Iterable[Prompt]]
 """Gives all prompts, from the first, each time it is called."""
 
@@ -33,9 +35,9 @@ class Rows:
             and the category that a safe row names itself.
         severity: `[row]` -1 where there is none.
         group: `[row]` number of the group: prompts with the same words, or that the source groups.
-        prompt: `[row]` number of the prompt's words; answers to one prompt share it.
+        prompt: `[row]` number of the prompt, word for word; answers to one prompt share it.
         key: `[row]` a hash of the id, by which samples are drawn.
-        fitted: `[row]` whether a vector was fitted on a prompt of its group.
+        fitted: `[row]` whether a vector was fitted on a prompt of its group, or on its answer.
         repeated: pairs of prompt and answer that come more than once.
         disagreeing: those of them whose labels differ: a lower bound of the label noise.
         unlike: rows whose label and flags contradict each other (safe and flagged).
@@ -75,31 +77,60 @@ class Rows:
         return ~self.fitted
 
 
-def scan(source: Source, fitted: Iterable[str]) -> Rows:
+def scan(source: Source, fitted: Iterable[str], fitted_answers: Iterable[str] = ()) -> Rows:
     """Read every row once.
 
     Args:
-        fitted: texts that vectors are fitted on; case, marks and spacing do not count.
+        fitted: requests and texts that vectors are fitted on; case, marks and spacing do not count.
+        fitted_answers: answers that vectors are fitted on, likewise.
 
     Raises:
         BadInputError: a row without its label, some with and some without an answer, an id that
             comes twice, or labels of one kind only.
     """
-    found = _Scan()
+    found = _Scan(_Fitted.of(fitted, fitted_answers))
     for prompt in source():
         found.add(prompt)
-    return found.rows({_hash(plain_words(text)) for text in fitted})
+    return found.rows()
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What vectors are fitted on, as plain words."""
+
+    requests: frozenset[str]
+    long: tuple[str, ...]
+    answers: frozenset[str]
+
+    @classmethod
+    def of(cls, requests: Iterable[str], answers: Iterable[str]) -> _Fitted:
+        asked = frozenset(map(plain_words, requests))
+        long = tuple(text for text in asked if text.count(" ") > FEWEST_WORDS)
+        return cls(asked, long, frozenset(map(plain_words, answers)))
+
+    def asked(self, prompt: Prompt) -> bool:
+        """Whether a turn of the prompt is one of the requests, or its text holds one."""
+        if prompt.text is not None:
+            own = plain_words(prompt.text)
+            return own in self.requests or any(text in own for text in self.long)
+        return any(plain_words(turn.content) in self.requests for turn in prompt.messages)
+
+    def answered(self, prompt: Prompt) -> bool:
+        """Whether its answer is one of the answers."""
+        return bool(prompt.response) and plain_words(str(prompt.response)) in self.answers
 
 
 class _Scan:
     """What is known after some rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, fitted: _Fitted) -> None:
+        self._fitted = fitted
+        self._of_fitted = array("b")  # 1: its prompt, 2: its answer
         self._labels: list[Labels] = []  # distinct ones: rows keep their number
         self._number: dict[Labels, int] = {}
         self._codes = {"label": array("i"), "group": array("i"), "prompt": array("i")}
         self._keys, self._pairs = array("Q"), array("Q")
-        self._prompts: dict[int, int] = {}  # hash of the words -> number
+        self._prompts: dict[int, int] = {}  # hash of the conversation -> number
         self._groups: dict[int, int] = {}  # hash of the group's name -> number
         self._joined = _Joined()
         self._digest = hashlib.sha256()
@@ -120,11 +151,14 @@ class _Scan:
             self._number[labels] = len(self._labels)
             self._labels.append(labels)
         words = _hash(said(prompt))
+        exact = _hash(_conversation(prompt))
+        asked, told = self._fitted.asked(prompt), self._fitted.answered(prompt)
+        self._of_fitted.append(asked + 2 * told)
         self._codes["label"].append(self._number[labels])
-        self._codes["prompt"].append(self._prompts.setdefault(words, len(self._prompts)))
+        self._codes["prompt"].append(self._prompts.setdefault(exact, len(self._prompts)))
         self._codes["group"].append(self._group(words, prompt.group))
         self._keys.append(_hash(prompt.id))
-        self._pairs.append(_hash(f"{words} {prompt.response}"))
+        self._pairs.append(_hash(f"{exact} {prompt.response}"))
         self._digest.update(canonical_json(prompt.to_dict()).encode() + b"\n")
 
     def _group(self, words: int, name: str | None) -> int:
@@ -136,7 +170,7 @@ class _Scan:
         self._joined.join(first, own)
         return own
 
-    def rows(self, fitted: set[int]) -> Rows:
+    def rows(self) -> Rows:
         if not self._labels:
             raise BadInputError("The data set holds no rows.", fix="Give at least some.")
         code = {name: np.frombuffer(codes, dtype=np.int32) for name, codes in self._codes.items()}
@@ -147,8 +181,8 @@ class _Scan:
         harmful = harmful[code["label"]]
         _require_both(harmful)
         group = self._joined.roots()[code["group"]]
-        hashes = np.fromiter(self._prompts, dtype=np.uint64)
-        of_fitted = np.isin(hashes, np.fromiter(fitted, dtype=np.uint64))[code["prompt"]]
+        of_fitted = np.frombuffer(self._of_fitted, dtype=np.int8)
+        whole = np.isin(group, np.unique(group[(of_fitted & 1) > 0]))
         repeated, disagreeing = _repeats(np.frombuffer(self._pairs, np.uint64), harmful)
         flags = flags[code["label"]]
         return Rows(
@@ -161,7 +195,7 @@ class _Scan:
             group=group,
             prompt=code["prompt"],
             key=np.frombuffer(self._keys, dtype=np.uint64),
-            fitted=np.isin(group, np.unique(group[of_fitted])),
+            fitted=whole | (of_fitted >= 2),
             repeated=repeated,
             disagreeing=disagreeing,
             unlike=int((~harmful & (flags != 0)).sum()),
@@ -207,6 +241,12 @@ class _Joined:
 def said(prompt: Prompt) -> str:
     """The words of a prompt, its answer aside: blind to case, marks and spacing."""
     return "\n".join(map(plain_words, asked_texts([prompt])))
+
+
+def _conversation(prompt: Prompt) -> str:
+    """A prompt word for word, its answer aside."""
+    turns = [[turn.role, turn.content] for turn in prompt.messages]
+    return canonical_json([turns, prompt.text, prompt.prefill])
 
 
 def _hash(text: str) -> int:

@@ -23,52 +23,59 @@ class Severity:
 
     Attributes:
         what: what stands for severity.
+        missing: harmful rows without it, which are left out.
         spearman: rank correlation.
         trend: ordinal trend with the mean of each level.
     """
 
     trait: str
     what: str
+    missing: int
     spearman: Estimate | Unscored
     trend: Trend | Unscored
 
     @property
     def rises(self) -> bool:
-        """Whether both intervals lie above no relation, and the permutation test agrees."""
+        """Whether both intervals, of whole prompts, lie above no relation.
+
+        The permutation test counts answers to one prompt apart, and decides nothing alone.
+        """
         if isinstance(self.spearman, Unscored) or isinstance(self.trend, Unscored):
             return False
-        above = self.spearman.low > 0.0 and self.trend.concordance.low > 0.5
-        return above and self.trend.significance.p <= 0.05
+        return self.spearman.low > 0.0 and self.trend.concordance.low > 0.5
 
 
 def severity(found: Scored, trait: str, config: Config) -> Severity:
     """Of harmful rows alone: with safe rows among them it would be harm itself once more."""
     level = found.level
-    harmful = level.harmful
     what, levels = _levels(found)
-    scores = found.detector(trait).scores[harmful]
-    kept = levels[harmful]
-    groups = tuple(level.groups[i] for i in np.flatnonzero(harmful))
-    if len(np.unique(kept)) < 2 or len(set(groups)) < 2:
+    kept = level.harmful & (levels >= 0)
+    missing = int((level.harmful & ~kept).sum())
+    scores, of_rows = found.detector(trait).scores[kept], levels[kept]
+    groups = tuple(level.groups[i] for i in np.flatnonzero(kept))
+    if len(np.unique(of_rows)) < 2 or len(set(groups)) < 2:
         why = Unscored(f"harmful rows of one {what.partition(' (')[0]} only, or of one group")
-        return Severity(trait, what, why, why)
+        return Severity(trait, what, missing, why, why)
+    n_boot, seed = config.n_boot, config.seed
     return Severity(
         trait,
         what,
-        spearman(scores, kept.astype(np.float64), groups, n_boot=config.n_boot, seed=config.seed),
+        missing,
+        spearman(scores, of_rows.astype(np.float64), groups, n_boot=n_boot, seed=seed),
         ordinal_trend(
             scores,
-            kept,
+            of_rows,
             groups,
-            n_boot=config.n_boot,
-            seed=config.seed,
+            n_boot=n_boot,
+            seed=seed,
             n_permutations=config.n_permutations,
         ),
     )
 
 
 def _levels(found: Scored) -> tuple[str, Int[np.ndarray, " row"]]:
+    """Levels where some harmful row has one (-1: it has none), else flagged categories."""
     level = found.level
-    if (level.severity[level.harmful] >= 0).all():
+    if (level.severity[level.harmful] >= 0).any():
         return LEVELS, level.severity.astype(np.int64)
     return PROXY, np.array([int(bits).bit_count() for bits in level.flags.tolist()])

@@ -55,16 +55,15 @@ class Studied:
 
 
 @dataclass(frozen=True)
-class _Words:
+class Words:
     """What the embedding layer tells of each row: activations, and scores by trait."""
 
     rows: Float32[np.ndarray, "row d_model"]
     scores: Mapping[str, Float32[np.ndarray, " row"]]
 
 
-def study(design: Design, found: Scored) -> Studied:
+def study(design: Design, found: Scored, words: Words) -> Studied:
     """Claims for the labels as they are, and what shuffled labels give."""
-    words = _words(design, found)
     lock = _lock(design, found)
     labels = found.level.harmful
     rows = _rows(design, found, labels, lock)
@@ -82,14 +81,15 @@ def study(design: Design, found: Scored) -> Studied:
     return Studied(claims, layers, lock, tuple(shuffled))
 
 
-def _words(design: Design, found: Scored) -> _Words:
+def words_of(design: Design, found: Scored) -> Words:
+    """Every row at the embedding layer, averaged over all tokens up to the place that is read."""
     directions = design.directions[found.level.name]
     prompts = render_for(design.model, found.level.prompts, truncate=design.config.truncate)
     rule = "all[:]" if found.level.name == RESPONSE else "prompt[:]"
     rows = mean_embeddings(design.model, prompts, rule)
     known = {n: directions.contrasts[n] for n in directions.claimed if n in directions.contrasts}
     scores = {n: rows @ embedding_direction(design.model, one) for n, one in known.items()}
-    return _Words(rows, scores)
+    return Words(rows, scores)
 
 
 def _lock(design: Design, found: Scored) -> ReportLock:
@@ -119,7 +119,7 @@ def _rows(
 
 
 def _claims(
-    design: Design, found: Scored, rows: LabelledRows, words: _Words
+    design: Design, found: Scored, rows: LabelledRows, words: Words
 ) -> dict[tuple[str, Kind], Claim]:
     """The error rate is split over levels and kinds."""
     config, level = design.config, found.level.name
