@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from external_runs import TINY, beavertails_file, run
 from models import build_folder
+from prefill_runs import pair_file, trait_file
 
 import trait_probe as tp
 from trait_probe.errors import BadInputError, MismatchError
@@ -159,8 +160,8 @@ def test_vectors_of_a_file_are_read_where_they_were_fitted(tmp_path):
     found = external_datasets.run(config, tmp_path / "run", model=model)
     assert list(found.results["levels"]) == ["prompt"]
     assert found.results["levels_left_out"].keys() == {"response"}
-    # Its texts ship with the package: they are known, and left out.
-    assert found.results["data"]["left_out_as_fitted"] > 0
+    # Its texts ship with the package: they are known.
+    assert found.results["data"]["traits_fitted_on_unknown_texts"] == []
     other = tp.load_model(str(build_folder("llama", tmp_path / "model")))
     with pytest.raises(MismatchError):
         external_datasets.run(
@@ -180,3 +181,26 @@ def test_a_file_that_was_changed_between_kill_and_resume_is_another_data_set(tmp
     path.write_text("\n".join(rows[:-1]) + "\n")
     code = external_datasets.main(["--dataset", str(path), *TINY, "--out", str(first)])
     assert code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["llama", "gemma2"])
+def test_a_hub_folder_with_own_traits_reads_prompts_and_finds_nothing(tmp_path, shape):
+    folder = build_folder(shape, tmp_path / "model")
+    loud, sour = (
+        trait_file(tmp_path, name, pair)
+        for name, pair in (("loud", ("roars", "hums")), ("sour", ("lemon", "sugar")))
+    )
+    path = tmp_path / "pairs.jsonl"
+    pair_file(tmp_path)
+    flags = ("--model", str(folder), "--traits", loud, "--foils", sour, "--n-shuffled", "1")
+    amounts = ("--n-boot", "200", "--n-permutations", "200", "--n-random", "100")
+    results = run(tmp_path / "run", "--dataset", str(path), *flags, *amounts)
+    assert list(results["levels"]) == ["prompt"]
+    assert set(results["verdicts"].values()) <= {"not supported", "inconclusive", "not testable"}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**row, "response": "so it is"}) + "\n" for row in rows))
+    answered = run(tmp_path / "answered", "--dataset", str(path), *flags, *amounts)
+    # These traits have prompts alone: answers cannot be read, and it says why.
+    assert "neither completions nor instructions" in answered["levels_left_out"]["response"]
+    assert list(answered["levels"]) == ["prompt"]

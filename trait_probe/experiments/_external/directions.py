@@ -98,11 +98,19 @@ def plan_directions(
         found = _from_file(model, config, levels)
         return {level: Planned(one.contrasts, one) for level, one in found.items()}
     names = (*config.traits, *config.foils)
-    plain = contrasts(model, names)
-    return {
-        level: Planned(plain if level == PROMPT else answer_contrasts(model, names))
-        for level in levels
-    }
+    planned = {}
+    if PROMPT in levels:
+        planned[PROMPT] = Planned(contrasts(model, names))
+    if RESPONSE in levels and not without_answers(model, config):
+        planned[RESPONSE] = Planned(answer_contrasts(model, names))
+    return planned
+
+
+def without_answers(model: HookedModel, config: Config) -> list[str]:
+    """Traits that have neither completions nor instructions: no answers to fit vectors on."""
+    language = language_of(model)
+    found = {name: find_trait(name, language) for name in (*config.traits, *config.foils)}
+    return [name for name, trait in found.items() if not (trait.completions or trait.instructions)]
 
 
 def fit_directions(

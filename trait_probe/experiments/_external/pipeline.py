@@ -19,6 +19,7 @@ from trait_probe.experiments._external.directions import (
     Directions,
     fit_directions,
     plan_directions,
+    without_answers,
 )
 from trait_probe.experiments._external.find import Found, find
 from trait_probe.experiments._external.levels import (
@@ -108,7 +109,7 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
             fix="Give other traits, or another data set.",
         )
     taken = take_levels(data.source, rows, sampled)
-    left_out = {name: NO_VECTORS for name in taken if name not in planned}
+    left_out = {name: _no_vectors(model, config) for name in taken if name not in planned}
     splits: dict[str, Split] = {}
     for name, level in taken.items():
         if name not in left_out:
@@ -141,7 +142,14 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
 
 SELECTION = 1 / 3
 """Of the groups choose a layer for each trait and a threshold; the others report."""
-NO_VECTORS = "the file of vectors has none for it"
+
+
+def _no_vectors(model: HookedModel, config: Config) -> str:
+    """Why a level has none."""
+    if config.vectors is not None:
+        return "the file of vectors has none for it"
+    lacking = ", ".join(without_answers(model, config))
+    return f"{lacking} has neither completions nor instructions to fit vectors of answers on"
 
 
 def _try_split(
