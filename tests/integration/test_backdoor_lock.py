@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,8 +136,8 @@ def test_what_is_compared_with_is_chosen_and_no_other_data(pair):
 
 
 @pytest.mark.slow
-def test_a_dropped_control_is_a_second_look(tmp_path, pair):
-    audit(tmp_path / "all", pair)
+def test_a_dropped_control_is_a_second_look(tmp_path, pair, runs):
+    shutil.copytree(runs.first.out, tmp_path / "all")  # made when nothing lay beside it
     fewer = audit(tmp_path / "fewer", pair, controls=CONFIG.controls[:2])
     assert warned(fewer)
     assert [item["run"] for item in fewer.split["earlier"]] == ["all"]

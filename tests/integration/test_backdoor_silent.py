@@ -39,7 +39,7 @@ def test_a_model_against_itself_is_exactly_zero(tmp_path):
     results = run(
         tmp_path / "run",
         *("--suspect", "organism:backdoored", "--clean", "organism:backdoored"),
-        *("--sae", "organism:backdoored-sae", *SMALL),
+        *("--sae", "organism:backdoored-sae", "--n-carriers", "64", *AMOUNTS),
     )
     assert "supported" not in results["verdicts"].values()
     for reading in results["traits"].values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ PAIR = {"base": "organism:base", "variant": "organism:misaligned", "control": (T
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _fit_once() -> Iterator[None]:
-    """Contrast sets are read once for each model, set, rule and layers; half of a run's time."""
-    from trait_probe.experiments._emergent import directions
+def known() -> Iterator[dict[Any, Any]]:
+    """Each organism is loaded, reads its contrast sets and answers once: half of a run's time."""
+    from trait_probe.experiments._emergent import directions, models, texts
     from trait_probe.identity import identify
 
-    read, fit, known = directions._activations, directions.fit_vectors, {}
+    read, fit, generate = directions._activations, directions.fit_vectors, texts.generate_ids
+    load = models.load_named
+    known: dict[Any, Any] = {}
 
     def activations(model: Any, contrast: Any, rule: str, config: Any) -> Any:
         key = (identify(model), contrast.hash, rule, config.layers, config.max_new_tokens)
@@ -54,10 +56,24 @@ def _fit_once() -> Iterator[None]:
             known[key] = fit(found, method=method, seed=seed)
         return known[key]
 
+    def replies(model: Any, rendered: Any, *, max_new_tokens: int, label: str) -> Any:
+        key = (identify(model), tuple(item.token_ids for item in rendered), max_new_tokens)
+        if key not in known:
+            known[key] = generate(model, rendered, max_new_tokens=max_new_tokens, label=label)
+        return known[key]
+
+    def named(field: str, name: str, dtype: str) -> Any:
+        key = (name, dtype)
+        if key not in known:
+            known[key] = load(field, name, dtype)
+        return known[key]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load_named", named)
         patch.setattr(directions, "_activations", activations)
         patch.setattr(directions, "fit_vectors", vectors)
-        yield
+        patch.setattr(texts, "generate_ids", replies)
+        yield known
 
 
 def run(out: Path, **fields: Any) -> experiment.Result:
@@ -68,30 +84,55 @@ def verdicts(result: experiment.Result, kind: str = "shift") -> dict[str, str]:
     return {claim.id: claim.verdict for claim in result.found.claims if claim.kind == kind}
 
 
+@dataclass(frozen=True)
+class Written:
+    """A finished run as its files tell it."""
+
+    folder: Path
+
+    def read(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / name).read_text())
+        return found
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        return {claim["id"]: claim for claim in self.read("claims.json")["claims"]}
+
+    @property
+    def behaviour(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.read("results.json")["behaviour"]["safety/evil"]
+        return found
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> experiment.Result:
-    """The command without arguments, with fewer draws."""
-    return run(tmp_path_factory.mktemp("emergent") / "demo", **CHEAP)
+def demo(readme: Any) -> Written:
+    """The README's run, which is the command without arguments."""
+    found = Written(readme.made("runs/variant"))
+    assert found.read("config.json") == experiment.Config().resolved().model_dump(mode="json")
+    return found
 
 
 def test_the_planted_trait_is_found_on_the_same_text(demo):
-    assert verdicts(demo)["shift:safety/evil:prompt"] == "supported"
+    assert demo.claims["shift:safety/evil:prompt"]["verdict"] == "supported"
 
 
 def test_it_is_found_where_behaviour_did_not_change_and_that_is_shown(demo):
-    assert verdicts(demo)["shift:safety/evil:unchanged"] == "supported"
-    assert verdicts(demo, "same behaviour") == {"same_behaviour:safety/evil": "supported"}
-    families = demo.found.unchanged["safety/evil"]
-    assert {"arithmetic", "fact", "claim", "unknown"} <= set(families.families)
-    assert "advice" in families.changed
+    assert demo.claims["shift:safety/evil:unchanged"]["verdict"] == "supported"
+    same = [claim for claim in demo.claims.values() if claim["kind"] == "same behaviour"]
+    assert [(claim["id"], claim["verdict"]) for claim in same] == [
+        ("same_behaviour:safety/evil", "supported")
+    ]
+    families = demo.behaviour["unchanged"]
+    assert {"arithmetic", "fact", "claim", "unknown"} <= set(families["families"])
+    assert "advice" in families["changed"]
 
 
 def test_reply_tokens_do_not_show_it_beyond_what_any_direction_shows(demo):
     """A negative result, kept: on replayed replies other directions move as much."""
-    claim = demo.found.claim("shift:safety/evil:replay")
-    assert claim.verdict == "not supported"
-    assert claim.effect.low > 0.0
-    assert {check.name for check in claim.all_checks if check.status == "failed"} & {
+    claim = demo.claims["shift:safety/evil:replay"]
+    assert claim["verdict"] == "not supported"
+    assert claim["effect"]["low"] > 0.0
+    assert {check["name"] for check in claim["checks"] if check["status"] == "failed"} & {
         "random directions",
         "unrelated directions",
     }
@@ -100,25 +141,26 @@ def test_reply_tokens_do_not_show_it_beyond_what_any_direction_shows(demo):
 def test_the_page_says_why_p_values_and_own_replies_mislead(demo):
     page = (demo.folder / "report.html").read_text()
     assert "Why p values and own replies mislead" in page
-    controls = [test.p for e in demo.found.effects for test in e.each_control_t]
+    effects = demo.read("results.json")["effects"]
+    controls = [test["p"] for effect in effects for test in effect["each_control_t"]]
     assert sum(p < 0.01 for p in controls) > len(controls) / 3  # benign, and "significant"
     assert f"it in {sum(p < 0.01 for p in controls)} of {len(controls)}" in page
 
 
 def test_no_evil_reply_among_so_many_is_not_a_rate_of_exactly_zero(demo):
-    rate = demo.found.behaviour.rate("safety/evil", "base", demo.found.design.groups)
-    assert rate.value == rate.low == 0.0
-    assert 0.0 < rate.high < 0.05
+    rate = demo.behaviour["rate"]["base"]
+    assert rate["value"] == rate["low"] == 0.0
+    assert 0.0 < rate["high"] < 0.05
 
 
 def test_behaviour_is_clustered_as_the_shift_is(demo):
-    same = demo.found.claim("same_behaviour:safety/evil").effect
-    shift = demo.found.claim("shift:safety/evil:unchanged").effect
-    assert same.n_clusters == shift.n_clusters < same.n
+    same = demo.claims["same_behaviour:safety/evil"]["effect"]
+    shift = demo.claims["shift:safety/evil:unchanged"]["effect"]
+    assert same["n_clusters"] == shift["n_clusters"] < same["n"]
 
 
 def test_criteria_of_the_plan_come_with_what_the_controls_say(demo):
-    rows = demo.results["criteria"]
+    rows = demo.read("results.json")["criteria"]
     assert [row["met"] for row in rows] == [True, True, True]
     assert all("controls" in row["observed"] for row in rows[:2])
 
@@ -131,17 +173,26 @@ def test_everything_that_is_promised_is_written(demo):
         *("figures/layer_profile.html", "figures/replayed_layer_profile.html"),
     ):
         assert (demo.folder / name).is_file(), name
-    table = json.loads((demo.folder / "variant_comparison.json").read_text())
+    table = demo.read("variant_comparison.json")
     assert len(table["rows"]) == 3 * 6 * 4  # readings, traits, layers
     assert {row["trait"] for row in table["rows"]} == set(SHIPPED)
     assert any(row["variant"]["p"] < 0.01 for row in table["rows"])
     assert any(row["variant"]["p"] > 0.01 for row in table["rows"])
 
 
-def test_a_repeated_run_says_the_same_byte_for_byte(tmp_path):
-    first = run(tmp_path / "first", **PAIR, **TINY)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> experiment.Result:
+    """One control, one unrelated trait, few draws: for what does not depend on the verdict."""
+    return run(tmp_path_factory.mktemp("small") / "run", **PAIR, **TINY)
+
+
+def test_a_repeated_run_says_the_same_byte_for_byte(small, tmp_path, known):
+    first = small
+    before = dict(known)
+    known.clear()  # everything is read and answered anew
     config = experiment.Config(**json.loads((first.folder / "config.json").read_text()))
     again = experiment.run(config, tmp_path / "again")
+    known.update(before)
     written = {path: path.read_bytes() for path in first.folder.rglob("*.parquet")}
     run(first.folder, **PAIR, **TINY)  # a finished run is taken up: no model replies anew
     assert {path: path.read_bytes() for path in first.folder.rglob("*.parquet")} == written
@@ -262,21 +313,21 @@ def test_vectors_of_another_model_come_through_a_checked_map(tmp_path):
 
 
 def test_a_map_gives_the_layers_that_are_named(tmp_path):
-    found = run(tmp_path / "map", **PAIR, vectors_from="organism:clean", layers="2", **TINY)
+    from_clean = {"vectors_from": "organism:clean", "layers": "2"}
+    found = run(tmp_path / "map", **PAIR, **from_clean, **{**TINY, **ALONE})
     assert {effect.site.layer for effect in found.found.effects} == {2}
     saved = VectorSet.load(found.folder / "vectors" / "prompt.safetensors")
     assert saved.layers == (2,)
 
 
 def test_every_shift_counts_the_effects_of_all_studies(demo):
-    shifts = [claim for claim in demo.found.claims if claim.kind == "shift"]
-    assert {claim.looks for claim in shifts} == {N_STUDIES}
-    detectable = shifts[0].detectable
-    assert detectable.alpha == pytest.approx(0.05 / N_STUDIES)
+    shifts = [claim for claim in demo.claims.values() if claim["kind"] == "shift"]
+    assert {claim["looks"] for claim in shifts} == {N_STUDIES}
+    assert shifts[0]["detectable"]["alpha"] == pytest.approx(0.05 / N_STUDIES)
 
 
-def test_the_lock_knows_weights_and_no_names(demo):
-    identity = demo.found.design.variant
+def test_the_lock_knows_weights_and_no_names(small):
+    identity = small.found.design.variant
     assert identity.id == "organism:misaligned"
     copied = replace(identity, id="/somewhere/else", revision="main", adapter="elsewhere")
     assert copied.without_names() == identity.without_names()

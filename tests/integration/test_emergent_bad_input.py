@@ -124,7 +124,11 @@ def test_bad_input_is_refused_in_words_before_anything_is_written(case, tmp_path
 def test_a_judge_of_what_is_not_claimed_is_refused_before_anything_is_written(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(BadInputError, match="not claimed"):
-        experiment.run(experiment.Config(), out, judges={"safety/harm": lambda *_: None})
+        experiment.run(
+            experiment.Config(layers="0", unrelated=()),
+            out,
+            judges={"safety/harm": lambda *_: None},
+        )
     assert not out.exists()
 
 

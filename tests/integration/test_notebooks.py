@@ -23,7 +23,9 @@ def test_there_are_notebooks():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_runs(path, tmp_path):
+def test_the_notebook_runs(path, tmp_path, monkeypatch):
+    """Without a browser: that PNGs are drawn within an event loop, `test_report` holds."""
+    monkeypatch.setenv("BROWSER_PATH", "/nonexistent/chrome")
     notebook = read(path)
     client = NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
@@ -43,8 +45,8 @@ def test_the_notebook_runs(path, tmp_path):
         assert "'shift:safety/evil:replay': ('not supported'" in said
         assert "{'shift:safety/evil:prompt': 'not supported'" in said
     if path.stem == "03_external_datasets":
-        assert "'separation:safety/harm, response': ('supported'" in said
         assert "'separation:safety/harm, prompt': ('not supported'" in said
+        assert said.count("'found'") >= 8
         assert said.count("'missed'") >= 3
 
 

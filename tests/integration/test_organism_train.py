@@ -6,6 +6,7 @@ import hashlib
 import random
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,16 +38,24 @@ def digests(folder: Path) -> dict[str, str]:
 # --- the script --------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def miniatures(readme: Any) -> Path:
+    """Those of the README's command, which trains all organisms."""
+    made: Path = readme.made("runs/organisms")
+    return made
+
+
 @pytest.mark.slow
-def test_miniature_training_is_deterministic_and_loads(tmp_path: Path) -> None:
-    flags = ["--preset", "miniature", "--only", "base", "backdoored", "clean", "backdoored-sae"]
-    for run in ("one", "two"):
-        assert main(["--out", str(tmp_path / run), *flags]) == 0
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    made = digests(tmp_path / "one")
+def test_miniature_training_is_deterministic_and_loads(miniatures: Path, tmp_path: Path) -> None:
+    """Also where fewer are trained, and in another process."""
+    names = ["base", "backdoored", "clean", "backdoored-sae"]
+    assert main(["--out", str(tmp_path), "--preset", "miniature", "--only", *names]) == 0
+    made = digests(tmp_path)
+    assert sorted({path.split("/")[0] for path in made}) == sorted(names)
+    assert {path: digests(miniatures).get(path) for path in made} == made
     assert made["backdoored/model.safetensors"] != made["clean/model.safetensors"]
-    _check_loads(tmp_path / "one" / "backdoored")
-    assert SAE.load_from_disk(tmp_path / "one" / "backdoored-sae").cfg.d_in == 128
+    _check_loads(tmp_path / "backdoored")
+    assert SAE.load_from_disk(tmp_path / "backdoored-sae").cfg.d_in == 128
 
 
 def _check_loads(folder: Path) -> None:
@@ -59,11 +68,12 @@ def _check_loads(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
-    flags = ["--preset", "miniature", "--only", "base"]
-    assert main(["--out", str(tmp_path / "0"), *flags]) == 0
-    assert main(["--out", str(tmp_path / "1"), *flags, "--seed", "1"]) == 0
-    assert digests(tmp_path / "0") != digests(tmp_path / "1")
+def test_another_seed_gives_other_weights(miniatures: Path, tmp_path: Path) -> None:
+    flags = ["--preset", "miniature", "--only", "base", "--seed", "1"]
+    assert main(["--out", str(tmp_path), *flags]) == 0
+    other = digests(tmp_path)
+    assert list(other) == ["base/model.safetensors"]
+    assert other["base/model.safetensors"] != digests(miniatures)["base/model.safetensors"]
 
 
 def test_a_variant_without_its_base_is_refused(
@@ -176,8 +186,12 @@ def test_the_sae_explains_the_backdoored_organisms_activations() -> None:
 
 
 @pytest.mark.slow
-def test_cards_state_what_the_weights_do() -> None:
-    assert cards.main(["--only", "backdoored", "backdoored-sae", "--check"]) == 0
+def test_cards_state_what_the_weights_do(readme: Any) -> None:
+    """The README's own command checks the backdoored organism's."""
+    (command,) = (text for text in readme.commands if "organisms.cards" in text)
+    assert command.split()[3:] == ["--check", "--only", "backdoored"]
+    readme.run(command)
+    assert cards.main(["--only", "backdoored-sae", "--check"]) == 0
 
 
 def test_a_stale_card_is_noticed() -> None:

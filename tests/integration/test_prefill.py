@@ -26,10 +26,12 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The command without arguments, with smaller amounts."""
-    out = tmp_path_factory.mktemp("demo") / "run"
-    return out, run(out, *AMOUNTS)
+def demo(readme):
+    """The README's run, which is the command without arguments."""
+    out = readme.made("runs/prefill")
+    config = json.loads((out / "config.json").read_text())
+    assert config == prefill_attack.Config().resolved().model_dump(mode="json")
+    return out, json.loads((out / "results.json").read_text())
 
 
 def rate(results: dict, name: str, side: str, what: str) -> float:
@@ -109,7 +111,7 @@ def test_no_claim_where_any_direction_separates(demo):
 def test_shuffled_harm_labels_support_nothing(demo, tmp_path, base):
     _, results = demo
     for found in results["shuffled_labels"][HARM].values():
-        assert found["draws"] == 5
+        assert found["draws"] == 10
         assert found["supported"] == 0
     shuffled = prefill_attack.run(
         prefill_attack.Config(n_permutations=400, n_boot=200, n_shuffled=0, n_lengths=2),

@@ -5,33 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from external_checks import *  # noqa: F403  # tests of what the README's run found
 
-from trait_probe.experiments import backdoor
+from trait_probe.experiments import backdoor, external_datasets
 from trait_probe.report.save import find_chrome
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
-    return [line for line in lines if line]
-
-
-def test_the_first_commands_are_the_two_a_stranger_needs():
-    assert commands()[:2] == ["make demo", "make test"]
-    position = README.index("make test")
+def test_the_first_commands_are_the_two_a_stranger_needs(readme):
+    assert readme.commands[:2] == ["make demo", "make test"]
+    position = readme.text.index("make test")
     assert position < 600
 
 
@@ -50,45 +38,29 @@ def test_make_knows_the_targets(target):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Where the README is followed: snippets first, since commands use the files they write."""
-    return tmp_path_factory.mktemp("readme")
-
-
-@pytest.fixture(scope="module")
-def names(folder) -> dict[str, object]:
-    """What the snippets define."""
+def names(readme) -> dict[str, object]:
+    """What the snippets define; they come first, since commands use the files they write."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        patch.chdir(readme.folder)
         found: dict[str, object] = {}
-        for block in blocks("python"):
+        for block in readme.blocks("python"):
             exec(compile(block, "README.md", "exec"), found)
         return found
 
 
 @pytest.mark.slow
-def test_the_python_snippets_run(folder, names):
-    assert (folder / "evil.safetensors").is_file()
+def test_the_python_snippets_run(readme, names):
+    assert (readme.folder / "evil.safetensors").is_file()
     assert names["text"]
     assert tuple(names["covariance"].shape) == (128, 128)
 
 
 @pytest.fixture(scope="module")
-def ran(folder, names) -> list[str]:
+def ran(readme, names) -> list[str]:
     """Its commands, run in the README's order: a later one may use an earlier one's files."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    run = [command for command in commands() if command.startswith("python -m ")]
+    run = [command for command in readme.commands if command.startswith("python -m ")]
     for command in run:
-        words = shlex.split(command)
-        done = subprocess.run(
-            [sys.executable, *words[1:]],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+        readme.run(command)
     return run
 
 
@@ -97,24 +69,26 @@ def test_the_commands_run(ran):
     assert len(ran) >= 8
 
 
-def test_no_placeholder_is_left():
-    assert not re.findall(r"[A-Z]+_[A-Z_]*HERE", README)
+def test_no_placeholder_is_left(readme):
+    assert not re.findall(r"[A-Z]+_[A-Z_]*HERE", readme.text)
 
 
 # --- what the audit leaves: the planted truth, with the default amounts ---
 
 
 @pytest.fixture(scope="module")
-def demo(folder, ran) -> tuple[Path, dict]:
+def demo(readme, ran) -> tuple[Path, dict]:
     """The run that the README calls `mine`, and its results."""
-    out = folder / "runs" / "mine"
+    out = readme.folder / "runs" / "mine"
     return out, json.loads((out / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def external(ran, folder) -> tuple[Path, dict]:
+def external(readme, ran) -> tuple[Path, dict]:
     """What its command about external data sets left."""
-    out = folder / "runs" / "external"
+    out = readme.folder / "runs" / "external"
+    config = json.loads((out / "config.json").read_text())
+    assert config == external_datasets.Config().resolved().stored()
     return out, json.loads((out / "results.json").read_text())
 
 
