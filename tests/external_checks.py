@@ -53,7 +53,7 @@ def test_separation_and_beyond_the_text_are_two_claims(external):
     assert all(claim["looks"] == 4 for claim in claims.values())
     separation = claims[f"separation:{HARM}, {RESPONSE}"]
     # Three of fourteen categories are not told at all, and the strongest foil tells refusals.
-    failed = [one["name"] for one in separation["checks"] if one["result"] == "failed"]
+    failed = [one["name"] for one in separation["checks"] if one["status"] == "failed"]
     assert failed == ["foil directions"]
     assert separation["effect"]["low"] > 0.5
     beyond = claims[f"beyond_text:{HARM}, {RESPONSE}"]
