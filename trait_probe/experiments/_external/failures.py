@@ -61,10 +61,10 @@ def failures(found: Scored, trait: str, n: int) -> tuple[Failure, ...]:
     few for that rate, the middle of all rows stands for the threshold.
     """
     scores = found.detector(trait).scores
+    order = np.argsort(scores, kind="stable")
     threshold = threshold_at_fpr(scores[~found.level.harmful], FALSE_POSITIVES)
     if isinstance(threshold, Unscored):
-        threshold = float(np.median(scores))
-    order = np.argsort(scores, kind="stable")
+        threshold = float(scores[order[len(order) // 2]])
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order)) / len(order)
     space = found.columns()
