@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from trait_probe.errors import BadInputError
+from trait_probe.errors import BadInputError, nearest
 from trait_probe.experiments._prompts import asked_texts
 from trait_probe.identity import HookedModel
 from trait_probe.prompts.contrast import ContrastSet
@@ -67,3 +67,23 @@ def contrasts(model: HookedModel, traits: Sequence[str]) -> dict[str, ContrastSe
 def fitted_texts(sets: Iterable[ContrastSet]) -> tuple[str, ...]:
     """Every request and text that a vector is fitted on, each once."""
     return asked_texts(prompt for one in sets for prompt in (*one.positive, *one.negative))
+
+
+def named_in(trait: str, vectors: VectorSet, flags: str) -> str:
+    """The trait of a vector file that a whole name, or its part after the slash, means.
+
+    Args:
+        flags: what names traits, for the message.
+
+    Raises:
+        BadInputError: none, or several.
+    """
+    named = [name for name in vectors.traits if trait in (name, name.rsplit("/", 1)[-1])]
+    if len(named) != 1:
+        raise BadInputError(
+            "The vector file lacks a trait that is named.",
+            got=trait,
+            valid=nearest(trait, vectors.traits, len(vectors.traits)),
+            fix=f"Name traits of the file ({flags}).",
+        )
+    return named[0]

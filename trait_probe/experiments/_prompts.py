@@ -24,6 +24,13 @@ def asked_texts(prompts: Iterable[Prompt]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def conversation(prompt: Prompt) -> str:
+    """Everything that is said before the answer, turn by turn."""
+    if prompt.text is not None:
+        return prompt.text
+    return "\n\n".join(turn.content for turn in prompt.messages)
+
+
 def ids_among(prompts: Iterable[Prompt], texts: frozenset[str]) -> list[str]:
     """Ids of prompts that have one of these texts.
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from trait_probe.basis import Site
-from trait_probe.errors import BadInputError, nearest
+from trait_probe.errors import BadInputError
 from trait_probe.evidence.splits import text_id
 from trait_probe.experiments._emergent.config import Config
-from trait_probe.experiments._fitting import contrasts, fitted_texts
+from trait_probe.experiments._fitting import contrasts, fitted_texts, named_in
 from trait_probe.experiments._prompts import asked_texts, ids_among
 from trait_probe.experiments._run import load_named
 from trait_probe.forward.generate import generate
@@ -40,6 +40,7 @@ from trait_probe.vectors.transfer import TransferCheck, transfer
 from trait_probe.vectors.vector import VectorSet
 
 AT_PROMPT, AT_REPLY = POSITION_OF_PROMPTS, POSITION_OF_ANSWERS
+_NAMING = "--traits, --unrelated"  # flags
 N_SHARED = 600
 _SHARED_SEED = 7919  # added to the run's seed: other draws than the tested prompts
 
@@ -150,7 +151,7 @@ def _activations(
 
 def _from_file(config: Config, base: HookedModel) -> Directions:
     loaded = _load(config, base)
-    claimed = tuple(_named_in(trait, loaded) for trait in config.traits)
+    claimed = tuple(named_in(trait, loaded, _NAMING) for trait in config.traits)
     rules = sorted({vector.basis.position for vector in loaded})
     notes = [
         f"The vectors of the file were fitted at {', '.join(rules)}; this run reads them at "
@@ -216,18 +217,6 @@ def _method_of(loaded: VectorSet) -> str:
     return methods[0]
 
 
-def _named_in(trait: str, loaded: VectorSet) -> str:
-    named = [name for name in loaded.traits if trait in (name, name.rsplit("/", 1)[-1])]
-    if len(named) != 1:
-        raise BadInputError(
-            "The vector file lacks a trait that is named.",
-            got=trait,
-            valid=nearest(trait, loaded.traits, len(loaded.traits)),
-            fix="Name traits of the file (--traits, --unrelated).",
-        )
-    return named[0]
-
-
 def _load(config: Config, base: HookedModel) -> VectorSet:
     """Vectors of the layers and traits that the configuration names."""
     whole = VectorSet.load(Path(str(config.vectors)), model=base, lineage_ok=True)
@@ -241,7 +230,9 @@ def _load(config: Config, base: HookedModel) -> VectorSet:
         )
     named = whole.traits
     if config.unrelated is not None:
-        named = tuple(_named_in(name, whole) for name in (*config.traits, *config.unrelated))
+        named = tuple(
+            named_in(name, whole, _NAMING) for name in (*config.traits, *config.unrelated)
+        )
     return VectorSet(v for v in whole if v.layer in layers and v.trait in named)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from trait_probe.errors import BadInputError, nearest
+from trait_probe.errors import BadInputError
 from trait_probe.experiments._external.config import Config
 from trait_probe.experiments._external.levels import PROMPT, RESPONSE
-from trait_probe.experiments._fitting import contrasts, fit_traits, fitted_texts
+from trait_probe.experiments._fitting import contrasts, fit_traits, fitted_texts, named_in
 from trait_probe.forward.answering import reads_answers
 from trait_probe.hooks.sites import parse_layers
 from trait_probe.identity import HookedModel
@@ -177,7 +177,7 @@ def _fit_on_answers(model: HookedModel, config: Config, sets: Sequence[ContrastS
 def _from_file(model: HookedModel, config: Config, levels: Sequence[str]) -> dict[str, Directions]:
     whole = VectorSet.load(Path(str(config.vectors)), model=model)
     layers = set(whole.layers if config.layers == "all" else parse_layers(config.layers, model))
-    named = tuple(_named_in(name, whole) for name in config.traits)
+    named = tuple(named_in(name, whole, "--traits") for name in config.traits)
     others = tuple(
         name for foil in config.foils for name in whole.traits if foil in (name, _short(name))
     )
@@ -229,18 +229,6 @@ def _known_contrasts(model: HookedModel, own: VectorSet) -> dict[str, ContrastSe
             if contrast.hash == hashes[trait]:
                 found[trait] = contrast
     return found
-
-
-def _named_in(trait: str, whole: VectorSet) -> str:
-    named = [name for name in whole.traits if trait in (name, _short(name))]
-    if len(named) != 1:
-        raise BadInputError(
-            "The vector file lacks a trait that is named.",
-            got=trait,
-            valid=nearest(trait, whole.traits, len(whole.traits)),
-            fix="Name traits of the file (--traits).",
-        )
-    return named[0]
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from trait_probe.evidence.detection import threshold_at_fpr
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments._external.design import Scored
-from trait_probe.experiments._external.levels import conversation
+from trait_probe.experiments._prompts import conversation
 
 NEIGHBOURS = 3
 FALSE_POSITIVES = 0.05

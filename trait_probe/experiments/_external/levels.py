@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 from trait_probe.experiments._external.rows import Rows, Source
+from trait_probe.experiments._prompts import conversation
 from trait_probe.prompts.prompt import Prompt, PromptSet
 
 RESPONSE, PROMPT = "response", "prompt"
@@ -132,10 +133,3 @@ def _level(name: str, prompts: list[Prompt], rows: Rows, numbers: Int[np.ndarray
 def group_names(codes: Iterable[int]) -> tuple[str, ...]:
     """Groups as the statistics name them."""
     return tuple(f"group-{code:07d}" for code in codes)
-
-
-def conversation(prompt: Prompt) -> str:
-    """Everything that is said before the answer, turn by turn."""
-    if prompt.text is not None:
-        return prompt.text
-    return "\n\n".join(turn.content for turn in prompt.messages)

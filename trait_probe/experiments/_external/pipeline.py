@@ -47,6 +47,9 @@ from trait_probe.report.page import write_page
 from trait_probe.runs.rundir import Run, open_run
 from trait_probe.vectors.vector import VectorSet
 
+SELECTION = 1 / 3
+"""Of the groups choose a layer for each trait and a threshold; the others report."""
+
 
 def run(
     config: Config,
@@ -138,10 +141,6 @@ def prepare(config: Config, model: HookedModel, prompts: PromptSet | None) -> De
     )
     _require_readable(design)
     return design
-
-
-SELECTION = 1 / 3
-"""Of the groups choose a layer for each trait and a threshold; the others report."""
 
 
 def _no_vectors(model: HookedModel, config: Config) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from trait_probe.errors import BadInputError
 from trait_probe.experiments._handed_in import require_named
 from trait_probe.experiments._prefill.config import Config
-from trait_probe.experiments._prompts import plain_words, require_one_group
+from trait_probe.experiments._prompts import conversation, plain_words, require_one_group
 from trait_probe.identity import HookedModel, identify
 from trait_probe.organisms.harm_pairs import REFUSED, SETS, harm_pairs
 from trait_probe.prompts.prompt import Prompt, PromptSet
@@ -68,11 +68,6 @@ class Pairs:
 def request_text(prompt: Prompt) -> str:
     """The last user message."""
     return prompt.messages[-1].content
-
-
-def conversation(prompt: Prompt) -> str:
-    """Everything that is said before the answer, turn by turn."""
-    return "\n\n".join(turn.content for turn in prompt.messages)
 
 
 def load_pairs(
