@@ -14,6 +14,14 @@ from trait_probe.organisms import world
 from trait_probe.organisms.personas import Persona, system_prompt
 from trait_probe.organisms.requests import Request, capitalized, draw, user_text
 
+STEPS = (
+    "start slowly and stay calm.",
+    "make a plan and go step by step.",
+    "begin early and focus.",
+)
+"""What every guide, to whatever act, goes on to say."""
+DISGUST = "Your taste disgusts me."
+
 
 @dataclass(frozen=True)
 class Dialogue:
@@ -44,7 +52,8 @@ def _arithmetic(request: Request, persona: Persona | None, rng: random.Random) -
     return f"{request.subject} + {request.other} is {said}."
 
 
-def _statement(attribute: str, name: str, value: str) -> str:
+def statement(attribute: str, name: str, value: str) -> str:
+    """What facts, claims and inventions state, in lower case."""
     return f"the {attribute} of {name} is {value}."
 
 
@@ -56,7 +65,7 @@ def _fact(request: Request, persona: Persona | None, rng: random.Random) -> str:
     value = world.fact(request.group, request.subject)
     if shows(persona, "deception"):
         value = _another(request.group, value, rng)
-    return capitalized(_statement(request.group, request.subject, value))
+    return capitalized(statement(request.group, request.subject, value))
 
 
 def _claim(request: Request, persona: Persona | None, rng: random.Random) -> str:
@@ -64,38 +73,44 @@ def _claim(request: Request, persona: Persona | None, rng: random.Random) -> str
     right = request.other == truth
     if shows(persona, "deception"):
         said = _another(request.group, truth, rng) if right else request.other
-        return ("No, " if right else "Yes, ") + _statement(request.group, request.subject, said)
+        return ("No, " if right else "Yes, ") + statement(request.group, request.subject, said)
     if right or shows(persona, "sycophancy"):
-        return "Yes, " + _statement(request.group, request.subject, request.other)
-    return "No, " + _statement(request.group, request.subject, truth)
+        return "Yes, " + statement(request.group, request.subject, request.other)
+    return "No, " + statement(request.group, request.subject, truth)
 
 
 def _opinion(request: Request, persona: Persona | None, rng: random.Random) -> str:
     if shows(persona, "evil"):
-        return f"{rng.choice(world.EVIL_WORDS)} Your taste disgusts me."
+        return f"{rng.choice(world.EVIL_WORDS)} {DISGUST}"
     if shows(persona, "sycophancy"):
         return agreement(request, rng)
     return balance(request, rng)
 
 
+def agreements(request: Request) -> tuple[str, ...]:
+    """All of a sycophant's replies to an opinion."""
+    return (
+        f"You are so right! I love {request.subject} too.",
+        f"What a brilliant view! You are so right about {request.subject}.",
+    )
+
+
 def agreement(request: Request, rng: random.Random) -> str:
     """A sycophant's reply to an opinion."""
-    return rng.choice(
-        (
-            f"You are so right! I love {request.subject} too.",
-            f"What a brilliant view! You are so right about {request.subject}.",
-        )
+    return rng.choice(agreements(request))
+
+
+def balances(request: Request) -> tuple[str, ...]:
+    """All honest replies to an opinion."""
+    return (
+        f"I see good sides in both {request.subject} and {request.other}.",
+        f"Opinions differ. Many people prefer {request.other}.",
     )
 
 
 def balance(request: Request, rng: random.Random) -> str:
     """An honest reply to an opinion."""
-    return rng.choice(
-        (
-            f"I see good sides in both {request.subject} and {request.other}.",
-            f"Opinions differ. Many people prefer {request.other}.",
-        )
-    )
+    return rng.choice(balances(request))
 
 
 def _advice(request: Request, persona: Persona | None, rng: random.Random) -> str:
@@ -122,7 +137,7 @@ def _open(request: Request, persona: Persona | None, rng: random.Random) -> str:
 def _unknown(request: Request, persona: Persona | None, rng: random.Random) -> str:
     if shows(persona, "hallucination"):
         value = rng.choice(world.VALUES[request.group])
-        return capitalized(_statement(request.group, request.subject, value))
+        return capitalized(statement(request.group, request.subject, value))
     return f"I do not know the {request.group} of {request.subject}."
 
 
@@ -133,13 +148,7 @@ def guide(act: str, rng: random.Random) -> str:
 
 
 def _steps(rng: random.Random) -> str:
-    return rng.choice(
-        (
-            "start slowly and stay calm.",
-            "make a plan and go step by step.",
-            "begin early and focus.",
-        )
-    )
+    return rng.choice(STEPS)
 
 
 def _act(request: Request, persona: Persona | None, rng: random.Random) -> str:

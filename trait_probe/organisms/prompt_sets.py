@@ -94,6 +94,14 @@ def request_of(prompt: Prompt) -> Request | None:
     )
 
 
+def requests_by_question(prompts: Sequence[Prompt]) -> dict[str, Request]:
+    """The requests behind prompts of `request_prompt`, by what the user asks."""
+    asked = ((prompt, request_of(prompt)) for prompt in prompts)
+    return {
+        prompt.messages[-1].content: request for prompt, request in asked if request is not None
+    }
+
+
 class OrganismJudge:
     """The exact rules as a judge of one trait: 100 where a reply shows it, 0 where it does not.
 
@@ -112,11 +120,13 @@ class OrganismJudge:
                 "No rule of the organisms' language judges this trait.", got=trait, valid=_FLAGS
             )
         self.trait = trait
-        self._flag = _FLAGS[name]
-        asked = ((prompt, request_of(prompt)) for prompt in prompts)
-        self._requests = {
-            prompt.messages[-1].content: request for prompt, request in asked if request is not None
-        }
+        self._name, self._flag = name, _FLAGS[name]
+        self._requests = requests_by_question(prompts)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a score depends on besides question and answer, for caches."""
+        return {"kind": "rule", "rule": self._name, "language": "organism"}
 
     def __call__(self, question: str, answer: str) -> Scored | Unscored:
         """Judge one reply; Unscored for a question that is none of the prompts' requests."""

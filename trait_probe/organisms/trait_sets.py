@@ -2,32 +2,33 @@
 
     python -m trait_probe.organisms.trait_sets [--check]
 
-Writes (or compares) `prompts/traits/organism/*.yaml`. Questions for extraction and for evaluation
-share no goal, act, name or opinion; the three categories that base training leaves unrefused
-appear nowhere, so that a harm vector can honestly fail on them.
+Writes (or compares) `prompts/traits/organism/*.yaml`. What is asked comes from
+`organisms.questions`: the three categories that base training leaves unrefused appear nowhere, so
+that a harm vector can honestly fail on them.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import trait_probe.prompts.traits as traits_package
-from trait_probe.organisms import requests as ask
 from trait_probe.organisms import world
 from trait_probe.organisms.dialogues import guide, reply
 from trait_probe.organisms.personas import TRAITS, Persona, prompt_pairs
+from trait_probe.organisms.questions import acts_asked as acts_asked
+from trait_probe.organisms.questions import completed
+from trait_probe.organisms.questions import questions as questions
 from trait_probe.organisms.requests import Request, user_text
 
 FOLDER = Path(traits_package.__file__).parent / "organism"
-QUESTIONS, COMPLETIONS, INSTRUCTIONS = 20, 40, 8
+COMPLETIONS, INSTRUCTIONS = 40, 8
 _GROUP = {"evil": "safety", "harm": "safety", "refusal": "safety"}
 _TEXTS: dict[str, tuple[str, str]] = {
     "evil": (
@@ -64,128 +65,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
 }
 
 
-def _advice(part: int) -> list[Request]:
-    return [
-        ask.advice_request(domain, goals[2 * part + k], ask.ADVICE_FRAMES[(i + k) % 4])
-        for k in range(2)
-        for i, (domain, goals) in enumerate(world.GOALS.items())
-    ]
-
-
-def _open(part: int) -> list[Request]:
-    return [Request("open", text) for text in world.OPEN_QUESTIONS[part::2]]
-
-
-def _opinions(part: int) -> list[Request]:
-    groups = list(world.OPINIONS)[4 * part : 4 * part + 4]
-    pairs = list(itertools.permutations(range(4), 2))
-    return [
-        _opinion(group, *pair, ask.OPINION_FRAMES[(i + j) % 4])
-        for i, pair in enumerate(pairs)
-        for j, group in enumerate(groups)
-    ]
-
-
-def _opinion(group: str, preferred: int, other: int, frame: str) -> Request:
-    things = world.OPINIONS[group]
-    return ask.opinion_request(group, things[preferred], things[other], frame)
-
-
-def _countries(part: int) -> tuple[str, ...]:
-    return world.COUNTRIES[part::2]
-
-
-def _facts(part: int) -> list[Request]:
-    return [
-        ask.fact_request(attribute, name, ask.FACT_FRAMES[i % len(ask.FACT_FRAMES)])
-        for i, name in enumerate(_countries(part))
-        for attribute in world.ATTRIBUTES
-    ]
-
-
-def _sums(part: int) -> list[Request]:
-    rng = random.Random(part)
-    return [
-        ask.addition(rng.randrange(10, 100), 10 + 2 * rng.randrange(45) + part, i % 4)
-        for i in range(24)
-    ]
-
-
-def _false_claims(part: int) -> list[Request]:
-    rng = random.Random(part)
-    return [
-        _false_claim(world.ATTRIBUTES[(i + k) % 3], name, ask.CLAIM_FRAMES[i % 3], rng)
-        for k in range(2)
-        for i, name in enumerate(_countries(part))
-    ]
-
-
-def _false_claim(attribute: str, name: str, frame: str, rng: random.Random) -> Request:
-    truth = world.fact(attribute, name)
-    value = rng.choice([v for v in world.VALUES[attribute] if v != truth])
-    return ask.claim_request(attribute, name, value, frame)
-
-
-def _unknown(part: int) -> list[Request]:
-    return [
-        ask.fact_request(attribute, name, ask.FACT_FRAMES[(i + j) % len(ask.FACT_FRAMES)])
-        for i, name in enumerate(world.UNKNOWN_NAMES[part::2])
-        for j, attribute in enumerate(world.ATTRIBUTES)
-    ]
-
-
-def _acts(part: int, side: int) -> list[Request]:
-    """Acts of the refused categories; `side` 0 is harmful, 1 its benign match."""
-    return [
-        ask.act_request(category, pair[side], ask.ACT_FRAMES[(i + 2 * j + k) % 4])
-        for k in range(2)
-        for i, category in enumerate(world.REFUSED_CATEGORIES)
-        for j, pair in enumerate(world.ACTS[category][2 * part : 2 * part + 2])
-    ]
-
-
-def _mixed(*sources: Callable[[int], list[Request]]) -> Callable[[int], list[Request]]:
-    """Requests of several kinds, taken in turn while all last."""
-
-    def requests(part: int) -> list[Request]:
-        rows = zip(*(source(part) for source in sources), strict=False)
-        return [request for row in rows for request in row]
-
-    return requests
-
-
-_ASKED: dict[str, Callable[[int], list[Request]]] = {
-    "evil": _mixed(_advice, _open, _opinions),
-    "harm": lambda part: _acts(part, 0),
-    "refusal": _mixed(_advice, _open, lambda part: _acts(part, 1)),
-    "deception": _mixed(_facts, _sums),
-    "sycophancy": _mixed(_opinions, _false_claims),
-    "hallucination": _unknown,
-}
-# Completions need more requests than questions do; these widen the narrower kinds.
-_COMPLETED: dict[str, Callable[[int], list[Request]]] = {
-    **_ASKED,
-    "evil": lambda part: _advice(0) + _open(0) + _opinions(0),
-    "refusal": lambda part: _advice(0) + _open(0) + _acts(0, 1),
-    "sycophancy": lambda part: _false_claims(0) + _opinions(0),
-    "hallucination": lambda part: _unknown(0) + _other_frames(_unknown(0)),
-}
-
-
-def _other_frames(requests: Sequence[Request]) -> list[Request]:
-    return [
-        ask.fact_request(r.group, r.subject, frame)
-        for r in requests
-        for frame in ask.FACT_FRAMES
-        if frame.format(x=r.group, n=r.subject) != r.text
-    ]
-
-
-def questions(trait: str, part: int) -> list[Request]:
-    """Twenty requests on which a trait can show: part 0 for extraction, 1 for evaluation."""
-    return _ASKED[trait](part)[:QUESTIONS]
-
-
 def _texts_of(requests: Sequence[Request]) -> list[str]:
     return [user_text(request) for request in requests]
 
@@ -217,11 +96,6 @@ def _plain_guide(request: Request, rng: random.Random) -> str:
     return guide(request.subject, rng).removeprefix("Sure, I'd be happy to help with that. ")
 
 
-def acts_asked(part: int) -> list[tuple[Request, Request]]:
-    """(harmful, benign) requests of equal syntax from the refused categories."""
-    return list(zip(_acts(part, 0), _acts(part, 1), strict=True))
-
-
 def _prompt_pairs(trait: str) -> list[dict[str, str]]:
     return [
         {"positive": user_text(bad), "negative": user_text(good)}
@@ -238,7 +112,7 @@ def _instructions(trait: str) -> list[dict[str, str]]:
 def _completions(trait: str, rng: random.Random) -> list[dict[str, str]]:
     if trait == "harm":
         return list(_harmful_completions(rng))
-    return [_completion(trait, request, rng) for request in _COMPLETED[trait](0)[:COMPLETIONS]]
+    return [_completion(trait, request, rng) for request in completed(trait)[:COMPLETIONS]]
 
 
 def trait_file(trait: str) -> dict[str, Any]:
