@@ -64,3 +64,12 @@ def input_shifts(differences: Float[np.ndarray, " prompt"]) -> InputShifts:
         share_reversed=share_reversed(values),
         share_zero=float((values == 0.0).mean()),
     )
+
+
+def upper_tail(values: Float[np.ndarray, " value"], share: float = 0.05) -> float:
+    """The value that `share` of the values exceed (default: the 95th percentile), interpolated.
+
+    Raises:
+        BadInputError: no values, or not finite.
+    """
+    return float(np.quantile(as_finite(values, "The values"), 1.0 - share))

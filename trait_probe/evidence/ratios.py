@@ -24,8 +24,8 @@ def ratio_of_means(
 ) -> Estimate | Unscored:
     """Mean of `part` over mean of `whole`, with `bootstrap`'s interval over clusters.
 
-    Unscored where the 95 % interval of the whole's mean holds 0: resamples then divide by numbers
-    of either sign, and no interval of the ratio means anything (Fieller 1954).
+    Unscored where the 95 % interval of the whole's mean holds 0, or a resample's whole is 0 or of
+    the other sign: no interval of such ratios means anything (Fieller 1954).
 
     Raises:
         BadInputError: fewer than two clusters, or rows not finite.
@@ -42,6 +42,12 @@ def ratio_of_means(
         )
 
     def share(rows: Int[np.ndarray, " row"]) -> float:
-        return float(above[rows].mean() / below[rows].mean())
+        whole_of_rows = float(below[rows].mean())
+        if whole_of_rows * mean.value <= 0.0:
+            raise ZeroDivisionError("a resample has nothing to divide by")
+        return float(above[rows].mean()) / whole_of_rows
 
-    return cluster_bootstrap(share, clusters, n_boot=n_boot, seed=seed, unit=unit)
+    try:
+        return cluster_bootstrap(share, clusters, n_boot=n_boot, seed=seed, unit=unit)
+    except ZeroDivisionError as error:
+        return Unscored(f"the whole is {mean.value:.3g}; {error}")

@@ -139,7 +139,7 @@ def judged(model: HookedModel, answered: AnsweredPairs, judge: Judge) -> Answere
         answered.prompts, answered.positive, answered.negative, strict=True
     ):
         high, low = (
-            judge(_question(prompt), decode(model, [_response_ids(item)])[0])
+            judge(question_of(prompt), decode(model, [_response_ids(item)])[0])
             for prompt, item in ((first, positive), (second, negative))
         )
         keep.append(
@@ -150,7 +150,8 @@ def judged(model: HookedModel, answered: AnsweredPairs, judge: Judge) -> Answere
     return answered.keep(keep)
 
 
-def _question(prompt: Prompt) -> str:
+def question_of(prompt: Prompt) -> str:
+    """What a judge is told was asked: the last message, or the text."""
     return prompt.messages[-1].content if prompt.messages else prompt.text or ""
 
 

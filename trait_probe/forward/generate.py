@@ -20,6 +20,7 @@ from trait_probe.forward.budget import BatchBudget, generation_tokens
 from trait_probe.forward.progress import Progress
 from trait_probe.forward.rendering import check_context, render_for
 from trait_probe.forward.threads import fitting_threads
+from trait_probe.hooks.lean import lean_norms
 from trait_probe.hooks.rows import is_edited, running
 from trait_probe.hooks.run import Decoder
 from trait_probe.identity import HookedModel, device_of, tokenizer_of
@@ -64,7 +65,7 @@ def generate_ids(
             return _generate_batch(model, batch, max_new_tokens, sampler, stops)
 
     total = sum(len(prompt.token_ids) for prompt in prompts)
-    with fitting_threads(model), Progress(label, total) as progress:
+    with fitting_threads(model), lean_norms(model), Progress(label, total) as progress:
         for batch, new in run_halving(found, budget, run):
             for members, tokens in zip(batch.members, new, strict=True):
                 for index in members:

@@ -21,6 +21,15 @@ def run_hooks(
     model(ids, attention_mask=mask, return_type=None, **extra)
 
 
+def run_logits(
+    model: HookedModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits at every position of right-padded rows; no key/value cache is kept."""
+    extra = {"use_cache": False} if _wraps_hugging_face(model) else {}
+    logits: Tensor = model(ids, attention_mask=mask, return_type="logits", **extra)
+    return logits
+
+
 def _wraps_hugging_face(model: HookedModel) -> bool:
     """Whether it is a TransformerBridge; else it is a HookedTransformer."""
     return hasattr(model, "original_model")

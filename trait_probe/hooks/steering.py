@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from trait_probe.basis import Site
@@ -46,6 +48,81 @@ def _adding(
         if not rows.any():
             return None
         return _moved(activation, rows * scale(activation) * _along(axis, activation), rows)
+
+    return hook
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Several steerings of one call at one site: each prompt gets the direction of its own.
+
+    Args:
+        directions: their lengths do not count.
+        shares: one per direction: the fraction of a token's norm that is added (`add_each`), or of
+            the component that is taken away (`ablate_each`).
+        which: per prompt of the call, the number of its direction.
+
+    Raises:
+        BadInputError: shares that are not finite, or a direction that is not there.
+        MismatchError: not one share per direction.
+    """
+
+    directions: Float[Tensor, "direction d_model"]
+    shares: Float[Tensor, " _n"]
+    which: Int[Tensor, " prompt"]
+
+    def __post_init__(self) -> None:
+        _finite(self.shares)
+        if len(self.shares) != len(self.directions):
+            raise MismatchError(
+                "Every direction has one share.",
+                got=len(self.shares),
+                valid=(len(self.directions),),
+            )
+        known = (self.which >= 0) & (self.which < len(self.directions))
+        if not bool(known.all()):
+            raise BadInputError(
+                "A prompt is given a direction that is not there.",
+                got=self.which[~known].tolist()[:5],
+                valid=(f"0 to {len(self.directions) - 1}",),
+            )
+
+    def of_rows(
+        self, activation: Residual
+    ) -> tuple[Float[Tensor, "_rows 1 d_model"], Float[Tensor, "_rows 1 1"]]:
+        """Unit direction and share of every row of the running batch."""
+        which = _of_rows(self.which, activation, "Numbers of directions")
+        which = which.to(activation.device)
+        axes = _along_each(self._axes, activation)
+        return axes[which][:, None], self.shares.to(axes)[which][:, None, None]
+
+    @cached_property
+    def _axes(self) -> Float[Tensor, "direction d_model"]:
+        return unit(self.directions)
+
+
+def add_each(directions: Directions) -> SiteHook:
+    """`add_share` with a direction and a share of each prompt's own."""
+
+    def hook(activation: Residual) -> Residual | None:
+        axes, shares = directions.of_rows(activation)
+        if not shares.any():
+            return None
+        size = _wide(activation).norm(dim=-1, keepdim=True)
+        return _moved(activation, shares * size * axes, shares)
+
+    return hook
+
+
+def ablate_each(directions: Directions) -> SiteHook:
+    """`x - share * (x . v) v`, each prompt with its own: share 1 is `ablate`, 0 changes nothing."""
+
+    def hook(activation: Residual) -> Residual | None:
+        axes, shares = directions.of_rows(activation)
+        if not shares.any():
+            return None
+        along = (_wide(activation) * axes).sum(dim=-1, keepdim=True)
+        return _moved(activation, -shares * along * axes, shares)
 
     return hook
 
@@ -117,13 +194,17 @@ def _wide(activation: Residual) -> Residual:
 
 
 def _along(axis: Float[Tensor, " _n"], activation: Residual) -> Float[Tensor, " d_model"]:
-    if axis.shape[0] != activation.shape[-1]:
+    return _along_each(axis, activation)
+
+
+def _along_each(axes: Float[Tensor, "*_some _n"], activation: Residual) -> Float[Tensor, ...]:
+    if axes.shape[-1] != activation.shape[-1]:
         raise MismatchError(
             "The steering direction has another width than the model.",
-            got=axis.shape[0],
+            got=axes.shape[-1],
             valid=(activation.shape[-1],),
         )
-    return axis.to(_wide(activation))
+    return axes.to(activation.device, torch.promote_types(activation.dtype, torch.float32))
 
 
 def _moved(
@@ -135,17 +216,25 @@ def _moved(
 
 def _per_row(coefficients: Float[Tensor, ...], activation: Residual) -> Float[Tensor, "_rows 1 1"]:
     """One for each batch row, or a single one; in at least float32."""
-    rows, size = current_rows(), activation.shape[0]
     if coefficients.ndim == 1:
-        expected = size if rows is None else rows.total
-        if len(coefficients) != expected:
-            raise MismatchError(
-                "Steering coefficients are one per prompt of the call (one per batch row where "
-                "the model is run on token ids), or a single number.",
-                got=len(coefficients),
-                valid=(expected, "a single number"),
-            )
-        if rows is not None:
-            coefficients = coefficients[list(rows.prompts)]
+        coefficients = _of_rows(
+            coefficients, activation, "Steering coefficients", "a single number"
+        )
     dtype = torch.promote_types(activation.dtype, torch.float32)
     return coefficients.reshape(-1, 1, 1).to(dtype).to(activation.device)
+
+
+def _of_rows(
+    values: Shaped[Tensor, " _n"], activation: Residual, what: str, *others: str
+) -> Shaped[Tensor, " _m"]:
+    """Of values per prompt of the call (per row of a bare forward pass), those of the rows."""
+    rows = current_rows()
+    expected = activation.shape[0] if rows is None else rows.total
+    if len(values) != expected:
+        raise MismatchError(
+            f"{what} are one per prompt of the call (one per batch row where the model is run on "
+            f"token ids){', or a single number' if others else ''}.",
+            got=len(values),
+            valid=(expected, *others),
+        )
+    return values if rows is None else values[list(rows.prompts)]
