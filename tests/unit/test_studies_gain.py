@@ -77,7 +77,7 @@ def test_each_arm_as_good_as_the_searched_vector_is_not_supported(name: str) -> 
 def test_a_prompt_that_is_better_is_not_supported() -> None:
     study = gain()
     claim = gained(with_arm(study, "prompt baseline", study.arms["prompt baseline"] + 3.0))
-    assert failed(claim) == ["prompt baseline"]
+    assert failed(claim) == ["prompt baseline", "no better arm"]
     better = claim.controls["prompt baseline"]
     assert isinstance(better, Estimate)
     assert better.high < 0.0
@@ -88,7 +88,17 @@ def test_an_extracted_vector_as_good_is_not_supported() -> None:
     for more, verdicts in ((1.0, ("not supported", "inconclusive")), (2.0, ("not supported",))):
         claim = gained(with_arm(study, EXTRACTED, study.arms[EXTRACTED] + more))
         assert claim.verdict in verdicts
-        assert failed(claim) == ["interval excludes zero", EXTRACTED]
+        assert failed(claim)[:2] == ["interval excludes zero", EXTRACTED]
+        assert ("no better arm" in failed(claim)) == (more == 2.0)
+
+
+def test_a_gain_that_is_open_against_one_arm_and_refuted_by_another_is_not_left_open() -> None:
+    study = gain(0.0, 0)
+    assert gained(study).verdict == "inconclusive"
+    prompt = np.asarray(study.arms["prompt baseline"]) + 3.0
+    refuted = gained(with_arm(study, "prompt baseline", prompt))
+    assert status(refuted, "no better arm") == "failed"
+    assert refuted.verdict == "not supported"
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(MIN_SEEDS, "supported"), (2, "not testable")])

@@ -170,7 +170,7 @@ def gain_claim(
     effect = against[EXTRACTED]
     checks = [interval_check("gain", effect)]
     checks += [beats_check(name, difference) for name, difference in against.items()]
-    checks += [_seeds_check(study), _questions_check(study)]
+    checks += [_no_better_arm(against), _seeds_check(study), _questions_check(study)]
     if looks > 1 or alpha < 0.05:
         checks.append(_multiplicity(study, unit, alpha / looks))
     found = _by_question(study)
@@ -242,6 +242,19 @@ def _multiplicity(study: Gain, unit: str, alpha: float) -> Check:
     checks = [beats_check("multiplicity", one) for one in adjusted]
     worst = [check for check in checks if check.status != "passed"]
     return (worst or checks)[0]
+
+
+def _no_better_arm(against: Mapping[str, Estimate | Unscored]) -> Check:
+    """Failed where an arm is better beyond its interval: the claim is refuted then, not open."""
+    required = "no arm that is better beyond its 95 % interval"
+    better = [
+        f"{name} by {-one.value:.4g} [{-one.high:.4g}, {-one.low:.4g}]"
+        for name, one in against.items()
+        if isinstance(one, Estimate) and one.high < 0.0
+    ]
+    if better:
+        return Check("no better arm", "failed", "; ".join(better), required)
+    return Check("no better arm", "passed", "none", required)
 
 
 def _seeds_check(study: Gain) -> Check:
