@@ -35,7 +35,13 @@ torch.set_num_threads(1)
 
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = ("test_backdoor", "test_emergent", "test_prefill", "test_external")
+EXPERIMENTS = (
+    "test_backdoor",
+    "test_emergent",
+    "test_prefill",
+    "test_external",
+    "test_optimization",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

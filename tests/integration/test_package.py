@@ -21,6 +21,7 @@ RANKS = {
     "organisms.registry": 0,  # names to folders; the organisms themselves come later
     "evidence": 1,
     "judges": 2,
+    "judges.local": 7,
     "runs": 2,
     "prompts": 2,
     "identity": 2,
@@ -32,6 +33,12 @@ RANKS = {
     "vectors.extract": 7,
     "vectors.contrast_sets": 7,
     "vectors.steering": 7,
+    "vectors.panel": 7,
+    "vectors.objective": 7,
+    "vectors.steered": 7,
+    "vectors.strength": 7,
+    "vectors.subspace": 7,
+    "vectors.search": 7,
     "vectors.transfer": 7,
     "organisms": 8,
     "report": 8,
@@ -119,7 +126,7 @@ def test_only_models_and_hooks_name_transformer_lens():
 
 RUNS_A_MODEL = {"model", "bridge", "hf_model", "original"}  # names that are called as functions
 METHODS = {"generate", "forward", "run_with_cache", "run_with_hooks", "__call__"}
-ENGINE = {"run_hooks", "Decoder"}
+ENGINE = {"run_hooks", "run_logits", "Decoder"}
 
 
 def forward_calls(tree: ast.AST) -> set[str]:
@@ -136,7 +143,7 @@ def forward_calls(tree: ast.AST) -> set[str]:
 
 
 def test_there_is_one_forward_loop():
-    """Prompts are read by `forward.reader` and continued by `forward.generate`, nowhere else."""
+    """Prompts are read, continued and weighed in one module each, and run nowhere else."""
     running = {module_name(path): forward_calls(ast.parse(path.read_text())) for path in sources()}
     running = {name.removeprefix("trait_probe."): calls for name, calls in running.items() if calls}
     assert running == {
@@ -145,6 +152,8 @@ def test_there_is_one_forward_loop():
         "hooks.selfcheck": {"model", "original"},
         "forward.reader": {"run_hooks"},
         "forward.generate": {"Decoder"},
+        "forward.likelihood": {"run_logits"},  # given answers, token by token
+        "forward.next_token": {"Decoder"},  # no answers: the token after a prompt
         "organisms.training": {"model"},  # gradients
     }
 

@@ -1,0 +1,1 @@
+"""Parts of the vector-optimization experiment, in the order of its method."""
