@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from trait_probe.experiments import vector_optimization
 from trait_probe.experiments.vector_optimization import Config
+from trait_probe.prompts.traits.schema import find_trait
+
+
+def small_trait() -> str:
+    """Sycophancy with two of its pairs of instructions, which everything is written under."""
+    source = find_trait("sycophancy", "organism").source
+    content = yaml.safe_load(source.read_text())
+    content |= {"trait": "own/sycophancy", "instructions": content["instructions"][:2]}
+    path = Path(tempfile.mkdtemp()) / "sycophancy.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
 
 SMALL: dict[str, Any] = {
-    "traits": ("alignment/sycophancy",),
+    "traits": (small_trait(),),
     "layers": "3",
     "strengths": (0.2, 0.6, 0.8, 1.2),
     "components": 20,

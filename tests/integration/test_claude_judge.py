@@ -272,6 +272,25 @@ def test_the_key_shows_nowhere(make, server, fault, tmp_path, caplog, capfd):
         assert "[key]" in str(caught.value)
 
 
+def test_a_server_that_echoes_the_key_as_its_rationale_does_not_get_it_into_the_cache(
+    make, server, tmp_path, monkeypatch
+):
+    whole = server.message
+
+    def echoing(params, fault=None):
+        reply = whole(params, fault)
+        reply["content"][0]["text"] = json.dumps({"rationale": f"sent by {KEY}", "score": 40})
+        return reply
+
+    monkeypatch.setattr(server, "message", echoing)
+    cached = CachedJudge(make(), tmp_path / "scores.sqlite")
+    score = cached("q", "a")
+    assert isinstance(score, Scored)
+    assert (score.score, "MARKER" in score.rationale) == (40, False)
+    files = [file.read_bytes().decode(errors="replace") for file in tmp_path.iterdir()]
+    assert all("MARKER" not in text for text in files)
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_without_a_key_there_is_no_judge(monkeypatch, value):
     monkeypatch.delenv("ANTHROPIC_API_KEY")

@@ -9,30 +9,36 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+import yaml
 from models import build_folder
 from optimization_runs import SMALL, run, small
 from rich.console import Console
 
 import trait_probe as tp
-from trait_probe.errors import BadInputError, MismatchError
+from trait_probe.errors import BadInputError, MismatchError, RunError
 from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments import vector_optimization
 from trait_probe.experiments._cli import load_config
 from trait_probe.experiments._optimization import arms as at
-from trait_probe.experiments._optimization.gap import matched_divergence
+from trait_probe.experiments._optimization.gap import matched_coherence, matched_divergence
 from trait_probe.experiments._optimization.judging import Judges, rule_judges
 from trait_probe.experiments.vector_optimization import Config, prepare
 from trait_probe.judges.judge import Scored
+from trait_probe.organisms.questions import evaluation_prompts
 from trait_probe.prompts.prompt import Message, Prompt, PromptSet
+from trait_probe.runs.files import file_sha256
+from trait_probe.runs.tables import read_table, write_table
 from trait_probe.vectors.vector import VectorSet
 
 TESTS = Path(__file__).parents[1]
-TRAIT = "alignment/sycophancy"
+TRAIT = "own/sycophancy"
 FILES = ("results.json", "claims.json", "extraction_gap.json")
 
 
@@ -104,8 +110,6 @@ def test_no_question_is_on_two_sides_and_the_test_was_seen_by_nothing_else(ran, 
         for other in names[i + 1 :]:
             assert not texts[name] & texts[other], (name, other)
     test = {prompt.id for prompt in questions.test}
-    from trait_probe.runs.tables import read_table
-
     for path in ran.folder.rglob("*.parquet"):
         table = read_table(path)
         if "prompt_id" in table.column_names and "test" not in path.relative_to(ran.folder).parts:
@@ -143,7 +147,11 @@ def test_the_optimized_vector_is_a_vector_like_any_other(ran, found):
 def test_cosines_and_components_are_those_of_the_directions(found):
     own = found.setting.vector.direction.double()
     searched = found.test.arms[at.SEARCHED].directions.double()
-    np.testing.assert_allclose(found.geometry.cosines, (searched @ own).numpy(), atol=1e-6)
+    expected = (searched @ own).tolist()
+    strengths = found.test.arms[at.SEARCHED].strengths
+    for cosine, value, strength in zip(found.geometry.cosines, expected, strengths, strict=True):
+        assert cosine == (pytest.approx(value, abs=1e-6) if strength else None)
+    assert any(strengths)
     inside = found.setting.objective.subspace.coordinates(own)
     assert found.geometry.start_inside == pytest.approx(float(inside.square().sum()))
     one = found.geometry.components[0]
@@ -171,34 +179,50 @@ def test_its_own_config_killed_in_the_middle_of_a_search_goes_the_same_way(ran, 
     process.wait()
     assert second.exists()
     assert not (out / "results.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in (out / "search").rglob("*.parquet")}
+    finished = json.loads((out / "manifest.json").read_text())["stages"]
+    kept = [out / f"{name}.parquet" for name in finished if name.startswith("search/")]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    assert len(before) >= 4
     resumed = run(small(), out)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     for name in FILES:
         assert (resumed.folder / name).read_bytes() == (ran.folder / name).read_bytes()
 
 
-def test_a_resumed_search_that_would_ask_for_other_candidates_is_refused(ran, tmp_path):
-    """The guard of the trajectory, broken on purpose: coordinates of a kept generation changed."""
-    import pyarrow as pa
-
-    from trait_probe.runs.files import file_sha256
-    from trait_probe.runs.tables import read_table, write_table
-
+@pytest.mark.parametrize("column", ["strength", "coordinates"])
+def test_a_resumed_search_that_would_ask_for_other_candidates_is_refused(ran, tmp_path, column):
+    """The guard of the trajectory, broken on purpose: a kept generation's candidates changed."""
     out = tmp_path / "changed"
     shutil.copytree(ran.folder, out)
     name = f"search/{TRAIT}/cma_es-0/0001"
     path = out / f"{name}.parquet"
     table = read_table(path)
-    strengths = table["strength"].to_numpy() * 1.01
-    at_column = table.column_names.index("strength")
-    write_table(path, table.set_column(at_column, "strength", pa.array(strengths)))
+    values = (1.01 * np.array(table[column].to_pylist())).tolist()
+    place = table.column_names.index(column)
+    changed = pa.array(values, table.schema.field(column).type)
+    write_table(path, table.set_column(place, column, changed))
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["stages"][name]["sha256"] = file_sha256(path)
     manifest["finished"] = False
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MismatchError, match="other candidates"):
         run(small(), out)
+
+
+def test_a_run_is_not_resumed_with_judges_of_whom_nothing_is_known(tmp_path):
+    """Two plain functions look alike: nothing says that the second is the first."""
+
+    def judge(question, answer):
+        return Scored(100.0 if "right" in answer else 0.0, "rule")
+
+    judge.identity = {"kind": "own", "version": 1}
+    config, out = small(seeds=1, iterations=1), tmp_path / "run"
+    first = run(config, out, judges=judges_of(judge))
+    assert (out / "judged.sqlite").exists()
+    assert not first.found.traits[TRAIT].questions.unscored[at.SEARCHED][0]
+    del judge.identity
+    with pytest.raises(BadInputError, match="cannot be resumed"):
+        run(config, out, judges=judges_of(judge))
 
 
 # ------------------------------------------------------------------------------------------- judges
@@ -209,6 +233,18 @@ def judges_of(trait_judge):
         return Judges(trait_judge, rule_judges(questions).coherence)
 
     return make
+
+
+def test_a_judge_that_scores_next_to_nothing_stops_before_the_search(tmp_path):
+    def silent(question, answer):
+        return Unscored("no score")
+
+    def make(questions):
+        return Judges(silent, silent)
+
+    with pytest.raises(RunError, match="most answers"):
+        run(small(), tmp_path / "run", judges=make)
+    assert not (tmp_path / "run" / "search").exists()
 
 
 def test_a_judge_that_refuses_too_often_makes_the_claim_not_testable(tmp_path):
@@ -223,7 +259,7 @@ def test_a_judge_that_refuses_too_often_makes_the_claim_not_testable(tmp_path):
     assert claim.verdict == "not testable"
     assert "the judge refused" in claim.reasons[0]
     unscored = found.results["traits"][TRAIT]["unscored_answers"]
-    assert unscored["n"] > 0
+    assert unscored["by_arm"][at.SEARCHED]["n"] > 0
     assert unscored["reasons"] == ["the judge refused"]
 
 
@@ -247,10 +283,17 @@ def test_a_gain_that_is_paid_for_with_divergence_is_none(found):
     tested = dict(found.test.tested)
     assert matched_divergence(tested, 0.5).status == "passed"
     wild = tested[at.SEARCHED].found
-    from dataclasses import replace
-
-    tested[at.SEARCHED] = at.Tested(replace(wild, kl=np.full(3, 2.0)))
+    tested[at.SEARCHED] = at.Tested(replace(wild, kl=np.array([0.1, 0.1, 2.0])))
     assert matched_divergence(tested, 0.5).status == "failed"
+
+
+def test_a_gain_that_is_paid_for_with_coherence_is_none(found):
+    tested = dict(found.test.tested)
+    assert matched_coherence(tested, 0.8).status == "passed"
+    wild = tested[at.SEARCHED].found
+    broken = wild.coherence * (np.arange(wild.coherence.shape[1]) % 3 > 0)
+    tested[at.SEARCHED] = at.Tested(replace(wild, coherence=broken))
+    assert matched_coherence(tested, 0.8).status == "failed"
 
 
 def words(start: str) -> str:
@@ -301,6 +344,8 @@ def refused(capsys, out: Path, *flags: str) -> str:
         (("--n-kept", "400"), ("fewer kept prompts",)),
         (("--model", "organism:bas"), ("organism:base",)),
         (("--kept", "nosuch.jsonl"), ("nosuch.jsonl",)),
+        (("--judge-repeats", "1"), ("at least twice",)),
+        (("--gold", "nosuch.jsonl", "--traits", "evil"), ("nosuch.jsonl",)),
         (("--method", "mean"), ("mean_difference",)),
         (("--popsize", "2"), ("popsize",)),
     ],
@@ -322,6 +367,115 @@ def test_questions_that_the_rules_cannot_judge_or_that_are_too_few_are_refused(c
     assert "built-in questions" in refused(capsys, tmp_path / "run", *flags)
     PromptSet(rows[:8]).to_jsonl(path)
     assert "Too few" in refused(capsys, tmp_path / "run", *flags)
+
+
+def question_rows(**changes):
+    """Built-in questions in the form of a file; the third one changed."""
+    rows = [prompt.to_dict() for prompt in evaluation_prompts("sycophancy")][:24]
+    rows[2] |= changes
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"response": "Yes."}, "without an answer"),
+        ({"messages": [{"role": "user", "content": word} for word in ("a", "b")]}, "single"),
+        ({"messages": [{"role": "user", "content": "so " * 3000}]}, "context"),
+        ({"messages": question_rows()[3]["messages"]}, "texts repeat"),
+        ({"messages": [{"role": "user", "content": "I LIKE TEA MORE THAN MILK."}]}, None),
+    ],
+)
+def test_questions_that_cannot_be_asked_or_repeat_are_refused_before_anything_is_written(
+    tmp_path, changes, told
+):
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in question_rows(**changes)))
+    config = small(questions=(str(path),))
+
+    def judges(questions):
+        return Judges(*(lambda question, answer: Scored(0.0, "none") for _ in range(2)))
+
+    if told is None:
+        prepare(config, tp.load_model("organism:base"), judges)
+        return
+    with pytest.raises(BadInputError, match=told):
+        run(config, tmp_path / "run", judges=judges)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "kept_choice", "kept_test"])
+def test_a_test_question_that_anything_else_has_seen_is_refused(found, part):
+    questions = found.setting.questions
+    seen = questions.test[0]
+    last = seen.messages[-1]
+    other = replace(seen, id="again", messages=(Message("user", last.content.upper() + " "),))
+    with pytest.raises(BadInputError, match="unseen"):
+        replace(questions, **{part: (*getattr(questions, part), other)})
+
+
+def test_a_question_that_the_vector_was_extracted_from_is_no_test(tmp_path):
+    """The guard between extraction and test: the trait file's own questions are handed in."""
+    content = yaml.safe_load(Path(SMALL["traits"][0]).read_text())
+    rows = [
+        {"id": f"q{i}", "messages": [{"role": "user", "content": text}]}
+        for i, text in enumerate(content["questions"])
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judges = Judges(*(lambda question, answer: Scored(0.0, "none") for _ in range(2)))
+    with pytest.raises(BadInputError, match=f"Questions of '{TRAIT}'"):
+        prepare(small(questions=(str(path),)), tp.load_model("organism:base"), lambda _: judges)
+
+
+def test_questions_to_choose_on_are_those_of_training_and_validation(found, monkeypatch):
+    from trait_probe.experiments._optimization import find, gap
+
+    seen = []
+    monkeypatch.setattr(gap.gain, "Gain", lambda **study: seen.append(study) or 1 / 0)
+    questions = found.setting.questions
+    with pytest.raises(ZeroDivisionError):
+        find.gain_of(
+            TRAIT,
+            "m",
+            found.test.tested,
+            found.questions,
+            find.chosen_on(found.setting),
+            looks=1,
+            alpha=0.05,
+            most_unscored=0.05,
+            most_kl=0.5,
+            least_coherence=0.8,
+        )
+    (study,) = seen
+    assert set(study["chosen_on"]) == {p.id for p in (*questions.train, *questions.validation)}
+
+
+@pytest.mark.parametrize("bound", ["most_kl", "least_coherence"])
+def test_finalists_are_chosen_within_the_bounds(found, tmp_path, bound):
+    """The guard taken to its end: where the bound allows nothing, nothing is steered."""
+    from trait_probe.experiments._optimization.searching import choose
+    from trait_probe.runs.rundir import open_run
+
+    terms = replace(found.setting.objective.terms, most_kl=1e-9)
+    if bound == "least_coherence":
+        terms = replace(found.setting.objective.terms, least_coherence=1.5)
+    objective = replace(found.setting.objective, terms=terms)
+    finalists = found.searches.optimized[0].finalists(1)
+    with open_run(tmp_path / bound, experiment="x", config={}) as opened:
+        chosen = choose(opened, "v", objective, found.setting.panels.validation, finalists)
+    assert chosen.candidate.strengths[0] == 0.0
+    assert chosen.within == (bound == "most_kl")
+
+
+def test_random_directions_hold_the_bound_on_divergence(found):
+    from trait_probe.vectors.steered import Steerings, steered_kl
+
+    arm, panel = found.test.arms[at.NULL], found.setting.panels.validation
+    steerings = Steerings(found.setting.vector.site, arm.directions, arm.strengths)
+    kl = steered_kl(panel.model, steerings, panel.kept, panel.reference)
+    assert kl.max() <= found.setting.objective.terms.most_kl + 1e-6
+    assert max(arm.strengths) > 0.0
 
 
 def test_a_base_model_without_a_chat_template_is_refused(capsys, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -255,6 +256,7 @@ HEAVY = ("torch", "transformer_lens", "sae_lens", "datasets", "plotly", "sklearn
     [
         "trait_probe",
         "trait_probe.experiments.backdoor",
+        "trait_probe.experiments.vector_optimization",
         "trait_probe.commands.project",
         "trait_probe.commands.capture",
         "trait_probe.commands.prompts",
@@ -277,11 +279,11 @@ def test_every_public_name_loads():
         _ = trait_probe.extrakt
 
 
-def test_every_public_name_of_the_experiment_loads():
-    from trait_probe.experiments import backdoor
-
-    for name in backdoor.__all__:
-        assert getattr(backdoor, name) is not None
+@pytest.mark.parametrize("name", ["backdoor", "vector_optimization"])
+def test_every_public_name_of_an_experiment_loads(name):
+    experiment = importlib.import_module(f"trait_probe.experiments.{name}")
+    for step in experiment.__all__:
+        assert getattr(experiment, step) is not None
 
 
 @pytest.mark.slow

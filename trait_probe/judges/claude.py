@@ -233,7 +233,10 @@ class ClaudeJudge:
                 valid=(self.model,),
                 fix="Name the model as the server does.",
             )
-        return read_score(message)
+        score = read_score(message)
+        if isinstance(score, Scored):  # a server may echo what it was sent
+            return Scored(score.score, self._api.clean(score.rationale))
+        return Unscored(self._api.clean(score.reason))
 
     def _batched(self, n: int) -> bool:
         return self.batches_from is not None and n >= self.batches_from

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int
 
 from trait_probe.basis import Site
 from trait_probe.errors import BadInputError
-from trait_probe.forward.generate import decode, generate_ids
+from trait_probe.forward.generate import generate_ids
 from trait_probe.forward.rendering import render_for
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.prompts.render import Rendered
@@ -51,8 +51,7 @@ def typical_answers(panel: Panel, instructed: Sequence[Sequence[Prompt]]) -> tup
     ids = generate_ids(model, every, max_new_tokens=panel.max_new_tokens, label="typical answers")
     n = len(questions)
     rows = [ids[i : i + n] for i in range(0, len(ids), n)]
-    texts = [decode(model, row) for row in rows]
-    score = judged_answers(panel, questions, texts, kl=np.zeros(len(rows)), tokens=0).score
+    score = judged_answers(panel, questions, rows, kl=np.zeros(len(rows))).score
     found = []
     for number in range(n):
         best = int(score[:, number].argmax())

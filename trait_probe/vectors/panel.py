@@ -118,6 +118,7 @@ class Measured:
         trait: 0 to 1, 0 where there is no score.
         coherence: likewise.
         scored: whether an answer has a score (an incoherent one has: 0).
+        cut: whether an answer was still going on at the limit of new tokens.
         texts: the answers, `[steering][question]`.
         kl: 95th percentile of the token KL (nats) on the kept answers.
         tokens: new tokens that were generated, and given ones that were read.
@@ -127,6 +128,7 @@ class Measured:
     trait: Float64[np.ndarray, "steering question"]
     coherence: Float64[np.ndarray, "steering question"]
     scored: Bool[np.ndarray, "steering question"]
+    cut: Bool[np.ndarray, "steering question"]
     texts: tuple[tuple[str, ...], ...]
     kl: Float64[np.ndarray, " steering"]
     tokens: int
@@ -166,23 +168,25 @@ def measure(panel: Panel, steerings: Steerings, which: Sequence[int] | None = No
     numbers = range(len(panel.questions)) if which is None else which
     asked = [panel.rendered[i] for i in numbers]
     ids = steered_answers(panel.model, steerings, asked, max_new_tokens=panel.max_new_tokens)
-    texts = tuple(tuple(decode(panel.model, row)) for row in ids)
-    questions = [panel.questions[i] for i in numbers]
     kl = steered_kl(panel.model, steerings, panel.kept, panel.reference)
     read = len(steerings) * sum(len(item.token_ids) for item in panel.kept)
-    new = sum(len(answer) for row in ids for answer in row)
-    return judged_answers(panel, questions, texts, kl=kl, tokens=new + read)
+    return judged_answers(panel, [panel.questions[i] for i in numbers], ids, kl=kl, read=read)
 
 
 def judged_answers(
     panel: Panel,
     questions: Sequence[Prompt],
-    texts: Sequence[Sequence[str]],
+    ids: Sequence[Sequence[tuple[int, ...]]],
     *,
     kl: Float64[np.ndarray, " steering"],
-    tokens: int,
+    read: int = 0,
 ) -> Measured:
-    """Scores of given answers, `[steering][question]`."""
+    """Scores of given answers, as token ids `[steering][question]`.
+
+    Args:
+        read: given tokens that were read besides.
+    """
+    texts = tuple(tuple(decode(panel.model, row)) for row in ids)
     pairs = [
         (question_of(q), text) for row in texts for q, text in zip(questions, row, strict=True)
     ]
@@ -194,18 +198,20 @@ def judged_answers(
         broken = isinstance(coherence, Scored) and coherence.score < COHERENT_FROM
         scored.append(broken or (isinstance(trait, Scored) and isinstance(coherence, Scored)))
     reasons = {
-        one.reason
+        " ".join(one.reason.split())
         for pair, known in zip(zip(traits, coherences, strict=True), scored, strict=True)
         for one in pair
         if not known and isinstance(one, Unscored)
     }
+    lengths = np.array([len(answer) for row in ids for answer in row]).reshape(shape)
     return Measured(
         trait=_values(traits).reshape(shape),
         coherence=_values(coherences).reshape(shape),
         scored=np.array(scored).reshape(shape),
-        texts=tuple(map(tuple, texts)),
+        cut=lengths >= panel.max_new_tokens,
+        texts=texts,
         kl=kl,
-        tokens=tokens,
+        tokens=int(lengths.sum()) + read,
         reasons=tuple(sorted(reasons)),
     )
 

@@ -182,15 +182,17 @@ class Trajectory:
         return sum(len(one.candidates) for one in self.generations)
 
     def finalists(self, n: int) -> Candidates:
-        """Start, centre, and the `n` best incumbents by what they got when evaluated again.
+        """Start, centre, and the `n` best incumbents by what they got when evaluated again (one
+        more where the centre is the start: every search has as many to choose from).
 
         The last incumbent is among them though it may never have been evaluated again: whoever
         takes the finalists on evaluates all of them anew.
         """
         *before, last = self.incumbents
         ranked = sorted(before, key=lambda one: one.fitness, reverse=True)
-        found = self.start + self.centre + last.candidate
-        for one in ranked[: n - 1]:
+        still = np.array_equal(self.start.coordinates, self.centre.coordinates)
+        found = self.start + (last.candidate if still else self.centre + last.candidate)
+        for one in ranked[: n if still else n - 1]:
             found = found + one.candidate
         return found
 
@@ -286,13 +288,14 @@ def search(
         raise BadInputError("A search has one start and a seed from 0 on.", got=(len(start), seed))
     scale = _Scale.of(start, settings)
     sampler = METHODS[method](scale.start, scale.sigma, settings.popsize, seed)
-    progress = _Progress(settings, start)
+    begin = scale.candidates(scale.start[None])
+    progress = _Progress(settings, begin)
     while (stopped := progress.stopped(stop_early)) is None:
         points = sampler.ask()
         found = progress.evaluate(scale.candidates(points), evaluate, remember)
         sampler.tell(points, found.evaluated.fitness[: found.n_new])
     return Trajectory(
-        start=start,
+        start=begin,
         generations=tuple(progress.generations),
         incumbents=tuple(progress.incumbents()),
         centre=scale.candidates(sampler.centre[None]),

@@ -36,6 +36,8 @@ class Step:
         kl: 95th percentile of the token KL on the kept answers, nats.
         norm_ratio: mean over their tokens of the steered activation's norm over its own.
         n_unscored: answers without a score; score and coherence leave them out.
+        mean_score, coherent_share: the same with a missing score counting 0 and no interval: what
+            strengths are chosen by, as `Measured.mean_score` is.
     """
 
     strength: float
@@ -44,11 +46,8 @@ class Step:
     kl: float
     norm_ratio: float
     n_unscored: int
-
-    @property
-    def known_score(self) -> float:
-        """The score's value, to choose by; below 0 where there is none."""
-        return self.score.value if isinstance(self.score, Estimate) else -1.0
+    mean_score: float
+    coherent_share: float
 
     def to_json(self) -> dict[str, object]:
         """Plain fields."""
@@ -101,12 +100,12 @@ class Sweep:
         unsteered = [s for s in self.steps if s.strength == 0.0]
         return max(
             found or unsteered,
-            key=lambda s: (s.known_score, -abs(s.strength)),
+            key=lambda s: (s.mean_score, -abs(s.strength)),
         )
 
 
 def _coherent(step: Step, least: float) -> bool:
-    return isinstance(step.coherence, Estimate) and step.coherence.value >= least
+    return step.coherent_share >= least
 
 
 def sweep(
@@ -153,6 +152,8 @@ def sweep_of(
             kl=float(found.kl[i]),
             norm_ratio=ratios[i],
             n_unscored=int((~found.scored[i]).sum()),
+            mean_score=float(found.mean_score[i]),
+            coherent_share=float(found.coherent_share[i]),
         )
         for i, strength in enumerate(steerings.strengths)
     ]

@@ -83,16 +83,19 @@ class Reliability:
     """How far the direction itself can be trusted; see `vectors.reliability`.
 
     Attributes:
-        split_half_cosine: mean cosine, in [-1, 1], of directions fitted on random halves.
-        bootstrap_angle_deg: median angle, 0 to 180 degrees, to directions of resampled pairs.
-        held_out_auc: in [0, 1], on pairs that neither direction nor sign was fitted on.
-        n_pairs: pairs that the direction was fitted on.
+        split_half_cosine: mean cosine, in [-1, 1], of directions fitted on random halves; None
+            where it was not measured, as of a direction that was searched for.
+        bootstrap_angle_deg: median angle, 0 to 180 degrees, to directions of resampled pairs;
+            None likewise.
+        held_out_auc: in [0, 1], on pairs that neither direction nor sign was fitted on; None
+            likewise.
+        n_pairs: pairs (of a search: questions) that the direction was fitted on.
         energy_share_top1: share, in (0, 1], of the squared length in the largest dimension.
     """
 
-    split_half_cosine: float
-    bootstrap_angle_deg: float
-    held_out_auc: float
+    split_half_cosine: float | None
+    bootstrap_angle_deg: float | None
+    held_out_auc: float | None
     n_pairs: int
     energy_share_top1: float
 
@@ -104,7 +107,9 @@ class Reliability:
             ("energy_share_top1", 0, 1),
         ):
             value = getattr(self, name)
-            _require(low <= value <= high, f"{name} lies in {low} to {high}", value)
+            _require(
+                value is None or low <= value <= high, f"{name} lies in {low} to {high}", value
+            )
         _require(self.n_pairs >= 1, "n_pairs is at least 1", self.n_pairs)
 
 

@@ -186,9 +186,9 @@ class VectorSet(Sequence[TraitVector]):
             known = vector.reliability
             lines.append(
                 f"  {vector.trait} @ {vector.site}: {vector.basis.method}, "
-                f"norm {vector.norm:.3g}, split-half cosine {known.split_half_cosine:.3f}, "
-                f"bootstrap angle {known.bootstrap_angle_deg:.1f} deg, "
-                f"held-out AUC {known.held_out_auc:.3f}, {known.n_pairs} pairs, "
+                f"norm {vector.norm:.3g}, split-half cosine {_known(known.split_half_cosine)}, "
+                f"bootstrap angle {_known(known.bootstrap_angle_deg, 1)} deg, "
+                f"held-out AUC {_known(known.held_out_auc)}, {known.n_pairs} pairs, "
                 f"top dimension {known.energy_share_top1:.0%} of energy"
             )
         more = len(self) - 20
@@ -249,6 +249,10 @@ class VectorSet(Sequence[TraitVector]):
         if model is not None:
             vectors.check(model, lineage_ok=lineage_ok)
         return vectors
+
+
+def _known(value: float | None, digits: int = 3) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"
 
 
 def _closest(place: int | Site, sites: Iterable[Site]) -> list[str]:

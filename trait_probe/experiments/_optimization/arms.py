@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 from trait_probe.experiments._optimization.measuring import from_table, measured, to_table
 from trait_probe.experiments._optimization.questions import instructed
 from trait_probe.experiments._optimization.searching import Chosen
-from trait_probe.forward.generate import decode, generate_ids
+from trait_probe.forward.generate import generate_ids
 from trait_probe.forward.rendering import render_for
 from trait_probe.prompts.prompt import Prompt
 from trait_probe.runs.rundir import Run
@@ -142,6 +142,7 @@ def rows_of(found: Measured, rows: Sequence[int]) -> Measured:
         trait=found.trait[at],
         coherence=found.coherence[at],
         scored=found.scored[at],
+        cut=found.cut[at],
         texts=tuple(found.texts[i] for i in at),
         kl=found.kl[at],
     )
@@ -159,15 +160,9 @@ def asked_in_words(run: Run, name: str, panel: Panel, instructions: Sequence[str
             panel.model, prompts, max_new_tokens=panel.max_new_tokens, label="asked in words"
         )
         n = len(panel.questions)
-        texts = [decode(panel.model, ids[i * n : (i + 1) * n]) for i in range(len(instructions))]
-        found = judged_answers(
-            panel,
-            panel.questions,
-            texts,
-            kl=np.zeros(len(instructions)),  # nothing is steered; stored, not reported
-            tokens=sum(map(len, ids)),
-        )
-        return to_table(panel, found)
+        answers = [ids[i * n : (i + 1) * n] for i in range(len(instructions))]
+        kl = np.zeros(len(instructions))  # nothing is steered; stored, not reported
+        return to_table(panel, judged_answers(panel, panel.questions, answers, kl=kl))
 
     return from_table(run.stage(name, compute))
 

@@ -14,6 +14,8 @@ TRAITS = ("safety/evil", "alignment/sycophancy")
 KEPT = ("alignment/deception", "alignment/hallucination")
 STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
+PACE = ("judge_cache", "judge_requests_per_minute", "judge_batches_from")
+
 Count = Annotated[int, pydantic.Field(ge=1)]
 Share = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, pydantic.Field(gt=0.0)]
@@ -30,8 +32,8 @@ class Config(_cli.ExperimentConfig):
         vectors: file of trait vectors to start from instead of extracting them.
         questions: prompts to search and test on, one JSONL or Parquet file per trait, in their
             order; default the trait file's (organisms: many more of the same language).
-        kept: traits whose evaluation questions are to be answered as before, or one file of
-            prompts: the divergence of the model's predictions is measured there.
+        kept: traits whose evaluation questions are to be answered as before, or files of prompts:
+            the divergence of the model's predictions is measured there.
         n_kept: prompts of those, half for choosing (every other one while searching) and half for
             the test.
         layers: where vectors are extracted, all or for example 0,4,8 or 4:12; the search goes on
@@ -40,7 +42,7 @@ class Config(_cli.ExperimentConfig):
         method: how vectors are extracted (mean_difference, whitened_mean_difference,
             logistic_probe, pca).
         strengths: fractions of a token's norm that are tried for the extracted vector; the
-            smallest and the largest bound the search.
+            smallest and the largest bound the search (validation may choose weaker ones).
         most_kl: bound on strength: the 95th percentile, over tokens of kept answers, of the
             divergence from the unsteered predictions (nats). All arms share it.
         least_coherence: share of answers that have to be coherent, likewise.
@@ -57,7 +59,8 @@ class Config(_cli.ExperimentConfig):
         finalists: candidates of each search that are tried on the validation questions.
         seeds: searches of each kind; a claim needs three.
         random_directions: of the null, within the subspace.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer; default 32 for organisms, else 128. How many answers are cut
+            off is reported.
         judge: rule (organisms), claude, or local:MODEL.
         judge_model: id of the judging Claude model.
         judge_cache: file that keeps the scores of claude or local judges over runs; default
@@ -99,7 +102,7 @@ class Config(_cli.ExperimentConfig):
     finalists: Count = 5
     seeds: Count = 3
     random_directions: Annotated[int, pydantic.Field(ge=2)] = 20
-    max_new_tokens: Count = 32
+    max_new_tokens: Count | None = None
     judge: str = "rule"
     judge_model: str = "claude-haiku-4-5-20251001"
     judge_cache: str | None = None
@@ -145,4 +148,14 @@ class Config(_cli.ExperimentConfig):
                 got=self.kept,
                 fix="Name traits whose questions are kept (--kept), or a file of prompts.",
             )
-        return self
+        return self.model_copy(update={"max_new_tokens": self.longest})
+
+    @property
+    def longest(self) -> int:
+        """Most new tokens of an answer."""
+        return self.max_new_tokens or (32 if "organism:" in self.model else 128)
+
+    def stored(self) -> dict[str, object]:
+        """What a run is known by: how fast a judge may be asked, and where its scores are kept,
+        may change between a run and its resumption."""
+        return self.model_dump(mode="json", exclude=set(PACE))

@@ -26,15 +26,16 @@ def _delta(name: str, found: TraitFound) -> Criterion:
 
 
 def _cosine(name: str, found: TraitFound) -> Criterion:
-    asked = f"{name}: cosine of extracted and optimized lies in 0.3 to 0.7"
-    cosines = [value for value in found.geometry.cosines if value is not None]
+    asked = f"{name}: cosine of extracted and optimized, within the subspace, lies in 0.3 to 0.7"
+    cosines = [value for value in found.geometry.inside if value is not None]
     if not cosines:
         return asked, "no seed came to any steering", False
     between = found.geometry.between_seeds
     seeds = f"; two seeds: {sum(between) / len(between):.2f}" if between else ""
     observed = (
         f"{', '.join(f'{value:.2f}' for value in cosines)} (seeds){seeds}; 1 in 20 random "
-        f"directions exceed {found.geometry.random:.2f}"
+        f"directions exceed {found.geometry.random:.2f}; cosine of the extracted vector with its "
+        f"part in the subspace: {found.geometry.start_inside**0.5:.2f}"
     )
     return asked, observed, all(COSINES[0] <= value <= COSINES[1] for value in cosines)
 

@@ -14,15 +14,14 @@ from trait_probe.experiments._optimization import arms as at
 from trait_probe.experiments._optimization.config import Config
 from trait_probe.experiments._optimization.gap import (
     ArmScore,
-    Geometry,
     TestQuestions,
     arm_score,
     deltas,
     gain_of,
-    geometry_of,
     relative_gain,
     scored_everywhere,
 )
+from trait_probe.experiments._optimization.geometry import Geometry, geometry_of
 from trait_probe.experiments._optimization.searching import (
     Chosen,
     choose,
@@ -122,7 +121,6 @@ def find_trait(
     panel = setting.panels.test
     ids = [prompt.id for prompt in panel.questions]
     questions = scored_everywhere(test.tested, ids, panel.groups)
-    chosen_on = [prompt.id for prompt in (*setting.questions.train, *setting.questions.validation)]
     return TraitFound(
         setting=setting,
         searches=searches,
@@ -131,26 +129,31 @@ def find_trait(
         scores={name: arm_score(name, one, questions) for name, one in test.tested.items()},
         ablation={name: arm_score(name, one, questions) for name, one in test.ablated.items()},
         deltas=deltas(test.tested, questions),
-        relative=relative_gain(test.tested, questions, config.seed),
+        relative=relative_gain(test.tested, questions),
         judge=judged_judge(run, config, setting, test, gold),
         geometry=geometry_of(
             setting.objective.subspace,
             setting.vector.direction,
             test.arms[at.SEARCHED],
-            test.arms[at.NULL],
         ),
         claim=gain_of(
             setting.name,
             identify(panel.model).id,
             test.tested,
             questions,
-            chosen_on,
+            chosen_on(setting),
             looks=looks,
             alpha=config.alpha,
             most_unscored=config.most_unscored,
             most_kl=config.most_kl,
+            least_coherence=config.least_coherence,
         ),
     )
+
+
+def chosen_on(setting: Setting) -> list[str]:
+    """Ids of all questions that anything was chosen on."""
+    return [p.id for p in (*setting.questions.train, *setting.questions.validation)]
 
 
 def search_all(run: Run, config: Config, setting: Setting) -> Searches:
@@ -192,7 +195,7 @@ def search_all(run: Run, config: Config, setting: Setting) -> Searches:
             (at.RANDOM, "random", random),
         )
     }
-    ladder = finer(settings.strengths, 2 * config.popsize)
+    ladder = sorted({*finer(settings.strengths, 2 * config.popsize), *config.strengths})
     strengths = swept(run, f"{folder}/strengths", setting.panels, ladder, setting.vector)
     return Searches(optimized, random, strengths, chosen)
 

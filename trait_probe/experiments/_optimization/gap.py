@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64
 
 from trait_probe.evidence.checks import Check, Status, missing_check
 from trait_probe.evidence.claims import Claim
-from trait_probe.evidence.distribution import upper_tail
 from trait_probe.evidence.estimate import Estimate, Unscored
 from trait_probe.evidence.means import clustered_mean
-from trait_probe.evidence.ratios import ratio_of_means
+from trait_probe.evidence.ratios import gain_ratio
 from trait_probe.evidence.studies import gain
 from trait_probe.evidence.studies.parts import untestable
 from trait_probe.experiments._optimization.arms import (
@@ -25,14 +23,9 @@ from trait_probe.experiments._optimization.arms import (
     SEARCHED,
     STRENGTH,
     UNSTEERED,
-    Arm,
     Tested,
 )
-from trait_probe.vectors import geometry
-from trait_probe.vectors.subspace import Subspace
 
-N_COMPONENTS_SHOWN = 10
-N_BOOT = 2000
 UNIT = "trait score of coherent answers"
 SLACK = 1.25
 """How far the divergence on test prompts may exceed what the choice on others allowed."""
@@ -49,40 +42,55 @@ class TestQuestions:
     """The columns of every arm's scores.
 
     Attributes:
-        ids: of the test questions that have a score in every arm.
+        ids: of the test questions that have a score in every compared arm.
         groups: their groups.
         kept: which of all test questions these are.
-        unscored: answers without a score in the arms that the claim compares, and all of theirs.
+        unscored: by compared arm, answers without a score, and all of them.
         reasons: why.
     """
 
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     kept: Bool[np.ndarray, " question"]
-    unscored: tuple[int, int]
+    unscored: Mapping[str, tuple[int, int]]
     reasons: tuple[str, ...]
 
     @property
-    def share_unscored(self) -> float:
-        return self.unscored[0] / self.unscored[1]
+    def left_out(self) -> float:
+        """Share of the test questions."""
+        return 1.0 - int(self.kept.sum()) / len(self.kept)
+
+    def lacking(self, most: float) -> str | None:
+        """What exceeds the share `most`, in words: one arm's missing scores, or the questions left
+        out for them. What a judge leaves out is no random sample."""
+        worst = max(self.unscored, key=lambda name: self.unscored[name][0] / self.unscored[name][1])
+        missing, every = self.unscored[worst]
+        why = f" ({'; '.join(self.reasons)})" if self.reasons else ""
+        if missing > most * every:
+            return f"{missing} of {every} answers of the arm {worst!r} have no score{why}"
+        if self.left_out > most:
+            n = len(self.kept)
+            return f"{n - len(self.ids)} of {n} questions lack a score in some arm{why}"
+        return None
 
 
 def scored_everywhere(
     tested: Mapping[str, Tested], ids: Sequence[str], groups: Sequence[str]
 ) -> TestQuestions:
-    """Questions with a score in every row of every compared arm and null.
+    """Questions with a score in every row of every compared arm.
 
     A missing score is left out in all arms alike: it is nobody's 0.
     """
-    compared = [tested[name] for name in (SEARCHED, *_ARMS.values(), UNSTEERED, NULL)]
-    scored = np.concatenate([one.found.scored for one in compared])
-    kept = np.asarray(scored.all(axis=0))
-    reasons = sorted({reason for one in compared for reason in one.found.reasons})
+    compared = {name: tested[name].found for name in (SEARCHED, *_ARMS.values(), UNSTEERED)}
+    kept = np.asarray(np.concatenate([one.scored for one in compared.values()]).all(axis=0))
+    reasons = sorted({reason for one in compared.values() for reason in one.reasons})
     return TestQuestions(
-        ids=tuple(name for name, ok in zip(ids, kept, strict=True) if ok),
-        groups=tuple(name for name, ok in zip(groups, kept, strict=True) if ok),
+        ids=tuple(name for name, ok in zip(ids, kept.tolist(), strict=True) if ok),
+        groups=tuple(name for name, ok in zip(groups, kept.tolist(), strict=True) if ok),
         kept=kept,
-        unscored=(int((~scored).sum()), scored.size),
+        unscored={
+            name: (int((~one.scored).sum()), one.scored.size) for name, one in compared.items()
+        },
         reasons=tuple(reasons),
     )
 
@@ -98,21 +106,23 @@ def gain_of(
     alpha: float,
     most_unscored: float,
     most_kl: float,
+    least_coherence: float,
 ) -> Claim:
     """The claim that the optimized vector steers better than every arm that costs less."""
     name = f"gain:{trait}"
     statement = (
         f"A direction searched for by CMA-ES steers {model} towards {trait} better than the "
         "extracted vector, than random search and strength alone, and than asking in words, on "
-        "test questions and within the same bounds."
+        "test questions, with strengths chosen within the same bounds."
     )
-    missing, every = questions.unscored
-    if questions.share_unscored > most_unscored or len(set(questions.groups)) < 2:
-        why = missing_check(
-            "judged answers",
-            f"{missing} of {every} answers have no score ({'; '.join(questions.reasons)})",
-            f"at most {100 * most_unscored:g} % without a score",
-        )
+    lacking = questions.lacking(most_unscored)
+    if lacking is not None:
+        required = f"at most {100 * most_unscored:g} % without a score, in each arm"
+        why = missing_check("judged answers", lacking, required)
+        return untestable("gain", name, statement, why, looks)
+    n_groups = len(set(questions.groups))
+    if n_groups < 2:
+        why = missing_check("test questions", f"{n_groups} group of them", "two groups or more")
         return untestable("gain", name, statement, why, looks)
     study = gain.Gain(
         searched=tested[SEARCHED].scores[:, questions.kept],
@@ -120,30 +130,54 @@ def gain_of(
         test=questions.ids,
         chosen_on=tuple(chosen_on),
         groups=questions.groups,
-        null=tested[NULL].scores[:, questions.kept],
+        null=_scored_draws(tested[NULL], questions),
     )
     claim = gain.gain_claim(
         study, statement=statement, unit=UNIT, looks=looks, alpha=alpha, id=name
     )
-    return replace(claim, checks=(*claim.checks, matched_divergence(tested, most_kl)))
+    extra = (matched_divergence(tested, most_kl), matched_coherence(tested, least_coherence))
+    return replace(claim, checks=(*claim.checks, *extra))
+
+
+def _scored_draws(
+    null: Tested, questions: TestQuestions
+) -> Float[np.ndarray, "draw question"] | None:
+    """Random directions with a score for every question; None without any."""
+    whole = null.found.scored[:, questions.kept].all(axis=1)
+    return null.scores[:, questions.kept][whole] if whole.any() else None
 
 
 def matched_divergence(tested: Mapping[str, Tested], most_kl: float) -> Check:
     """Whether the optimized vector holds the bound on kept test answers as the extracted one does.
 
     Both were chosen within the bound on other prompts; a gain that is paid for with divergence
-    there is none. Compared are the mean over seeds and the extracted vector's.
+    there is none. Compared are the largest over seeds and the extracted vector's.
     """
-    own = float(tested[EXTRACTED].found.kl[0])
-    optimized = float(over_rows(tested[SEARCHED].found.kl[:, None])[0])
+    own, optimized = (float(tested[arm].found.kl.max()) for arm in (EXTRACTED, SEARCHED))
     limit = SLACK * max(most_kl, own)
     required = (
         f"at most {SLACK:g} times the bound ({most_kl:g}) or the extracted vector's, whichever is "
         "larger"
     )
     status: Status = "passed" if optimized <= limit else "failed"
-    observed = f"{optimized:.3g} nats (mean over seeds); extracted {own:.3g}"
+    observed = f"{optimized:.3g} nats (largest over seeds); extracted {own:.3g}"
     return Check("matched divergence", status, observed, required)
+
+
+def matched_coherence(tested: Mapping[str, Tested], least: float) -> Check:
+    """The same for the share of incoherent test answers, all seeds together."""
+    own, optimized = (
+        1.0 - float(over_rows(tested[arm].found.coherent_share[:, None])[0])
+        for arm in (EXTRACTED, SEARCHED)
+    )
+    limit = SLACK * max(1.0 - least, own)
+    required = (
+        f"at most {SLACK:g} times the bound ({100 * (1.0 - least):.3g} %) or the extracted "
+        "vector's, whichever is larger"
+    )
+    status: Status = "passed" if optimized <= limit + 1e-9 else "failed"
+    observed = f"{100 * optimized:.3g} % incoherent (all seeds); extracted {100 * own:.3g} %"
+    return Check("matched coherence", status, observed, required)
 
 
 @dataclass(frozen=True)
@@ -155,12 +189,14 @@ class ArmScore:
         coherent: share of coherent answers, likewise.
         kl: 95th percentile of the token KL on kept test answers, its largest over rows; Unscored
             where nothing is steered.
+        cut: share of answers that were still going on at the limit of new tokens.
         n_rows: seeds or draws.
     """
 
     score: Estimate | Unscored
     coherent: Estimate | Unscored
     kl: float | Unscored
+    cut: float
     n_rows: int
 
     def to_json(self) -> dict[str, object]:
@@ -168,6 +204,7 @@ class ArmScore:
             "score": self.score,
             "coherent": self.coherent,
             "kl_p95": self.kl,
+            "cut_off": self.cut,
             "rows": self.n_rows,
         }
 
@@ -187,6 +224,7 @@ def arm_score(name: str, one: Tested, questions: TestQuestions) -> ArmScore:
         score=averaged(one.scores, UNIT),
         coherent=averaged(one.found.coherent.astype(float), "share"),
         kl=Unscored("nothing is steered") if in_words else float(one.found.kl.max()),
+        cut=int(one.found.cut.sum()) / one.found.cut.size,
         n_rows=len(one.scores),
     )
 
@@ -212,9 +250,7 @@ def deltas(
     }
 
 
-def relative_gain(
-    tested: Mapping[str, Tested], questions: TestQuestions, seed: int
-) -> Estimate | Unscored:
+def relative_gain(tested: Mapping[str, Tested], questions: TestQuestions) -> Estimate | Unscored:
     """The optimized vector's gain over the extracted one, as a share of what that one adds.
 
     0.2 is the plan's +20 %. Unscored where the extracted vector adds nothing to divide by.
@@ -222,99 +258,12 @@ def relative_gain(
     if len(set(questions.groups)) < 2:
         return Unscored("fewer than two groups of questions have scored answers")
     searched, extracted, plain = (
-        over_rows(tested[name].scores[:, questions.kept])
-        for name in (SEARCHED, EXTRACTED, UNSTEERED)
+        tested[name].scores[:, questions.kept] for name in (SEARCHED, EXTRACTED, UNSTEERED)
     )
-    return ratio_of_means(
-        searched - extracted,
-        extracted - plain,
+    return gain_ratio(
+        searched,
+        extracted[0],
+        plain[0],
         questions.groups,
-        n_boot=N_BOOT,
-        seed=seed,
         unit="share of the extracted vector's effect",
-    )
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where the optimized directions lie.
-
-    Attributes:
-        cosines: with the extracted vector, one per seed; None where the seed came to no steering.
-        inside: the same within the subspace: with what of the extracted vector lies there.
-        between_seeds: of each pair of seeds.
-        random: size of the cosine with the extracted vector that 1 in 20 random directions of the
-            subspace exceed.
-        start_inside: share of the extracted vector's squared length within the subspace.
-        components: of largest mean difference: number, share of variance, the extracted vector's
-            coordinate and each seed's (all unit within the subspace).
-    """
-
-    cosines: tuple[float | None, ...]
-    inside: tuple[float | None, ...]
-    between_seeds: tuple[float, ...]
-    random: float
-    start_inside: float
-    components: tuple[Component, ...]
-
-    def to_json(self) -> dict[str, object]:
-        return {**vars(self), "components": [vars(one) for one in self.components]}
-
-
-@dataclass(frozen=True)
-class Component:
-    """How one principal component differs."""
-
-    number: int
-    explained: float
-    extracted: float
-    optimized: tuple[float, ...]
-
-
-def geometry_of(
-    subspace: Subspace, extracted: Float[torch.Tensor, " d_model"], searched: Arm, null: Arm
-) -> Geometry:
-    """Cosines and components of the searched directions against the extracted one."""
-    axis = geometry.unit(extracted.double())
-    at = subspace.coordinates(axis)
-    inside = at / at.norm()
-    steering = [strength != 0.0 for strength in searched.strengths]
-    found = searched.directions.double()
-    coordinates = torch.stack([subspace.coordinates(one) for one in found])
-    within = coordinates @ inside / coordinates.norm(dim=-1)
-
-    def where_steering(values: Float[torch.Tensor, " seed"]) -> tuple[float | None, ...]:
-        return tuple(float(v) if on else None for v, on in zip(values, steering, strict=True))
-
-    used = coordinates[steering]
-    pairs = used @ used.T
-    upper = torch.triu_indices(len(used), len(used), offset=1)
-    return Geometry(
-        cosines=where_steering(found @ axis),
-        inside=where_steering(within),
-        between_seeds=tuple(pairs[upper[0], upper[1]].tolist()),
-        random=upper_tail((null.directions.double() @ axis).abs().numpy()),
-        start_inside=subspace.share_inside(extracted),
-        components=_components(subspace, inside, used),
-    )
-
-
-def _components(
-    subspace: Subspace,
-    inside: Float[torch.Tensor, " component"],
-    used: Float[torch.Tensor, "seed component"],
-) -> tuple[Component, ...]:
-    if not len(used):
-        return ()
-    units = used / used.norm(dim=-1, keepdim=True)
-    differences = (units - inside).sum(dim=0).abs()
-    order = torch.argsort(differences, descending=True, stable=True)[:N_COMPONENTS_SHOWN]
-    return tuple(
-        Component(
-            number=int(i),
-            explained=float(subspace.explained[i]),
-            extracted=float(inside[i]),
-            optimized=tuple(units[:, i].tolist()),
-        )
-        for i in order
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from trait_probe.errors import BadInputError
 from trait_probe.experiments._optimization.config import Config
 from trait_probe.experiments._optimization.questions import Questions
+from trait_probe.experiments._optimization.searching import LADDER
 from trait_probe.forward.answering import question_of
 from trait_probe.identity import HookedModel
 from trait_probe.judges.cache import CachedJudge
@@ -40,14 +41,39 @@ class Judges:
             for name, judge in vars(self).items()
         }
 
+    def unknown(self) -> list[str]:
+        """Which have no identity, by which they could be known again."""
+        return [
+            name
+            for name, judge in vars(self).items()
+            if not isinstance(getattr(judge, "identity", None), Mapping)
+        ]
+
+    def cost_time(self) -> bool:
+        """Whether both can be known again, and are more than the organisms' rules."""
+        kinds = [getattr(judge, "identity", {}).get("kind") for judge in vars(self).values()]
+        return not self.unknown() and any(kind != "rule" for kind in kinds)
+
     def kept_in(self, path: Path) -> Judges:
         """The same, asked only for what the file does not hold yet."""
         return Judges(CachedJudge(self.trait, path), CachedJudge(self.coherence, path))
 
-    def spent(self) -> dict[str, Cost]:
-        """What each has cost in this process, of those that count."""
-        costs = {name: getattr(judge, "spent", None) for name, judge in vars(self).items()}
-        return {name: cost for name, cost in costs.items() if cost is not None}
+    def spent(self, before: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+        """What each has cost, of those that count, added to what was noted `before`."""
+        return {
+            name: _sum(cost.to_json(), before.get(name, {}))
+            for name, judge in vars(self).items()
+            if isinstance(cost := getattr(judge, "spent", None), Cost)
+        }
+
+
+def _sum(new: Mapping[str, object], before: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: value + old
+        if isinstance(value, int | float) and isinstance(old := before.get(name), int | float)
+        else value
+        for name, value in new.items()
+    }
 
 
 MakeJudges = Callable[[Questions], Judges]
@@ -112,16 +138,18 @@ def planned_answers(config: Config, questions: Questions, n_layers: int) -> int:
     )
     asked = min(config.questions_per_generation, train)
     instructions = len(questions.trait.instructions)
-    ladder = n_layers * (len(config.strengths) + 1) + 2 * config.popsize + 1
+    steps = len(config.strengths) + 1
+    ladder = n_layers * steps + 2 * config.popsize + steps
     searches = 2 * config.seeds
-    choice = searches * (config.finalists + 2) * 6 + instructions + ladder
+    rungs = (config.finalists + 2) * len(LADDER) + 1
+    choice = searches * rungs + instructions + ladder
     arms = 4 + 4 * config.seeds + config.random_directions
     ablated = 1 + config.seeds + config.random_directions
     return (
         searches * config.iterations * (config.popsize + 2) * asked
         + (instructions + 1) * train
         + choice * validation
-        + (arms + ablated) * test
+        + (arms + ablated + config.judge_repeats) * test
     )
 
 
@@ -134,13 +162,14 @@ def say_cost_before(
         if not counting:
             continue
         n = planned_answers(config, asked, n_layers)
-        sample = [(question_of(prompt), "word " * config.max_new_tokens) for prompt in asked.test]
+        sample = [(question_of(prompt), "word " * config.longest) for prompt in asked.test]
         costs = [judge.estimate(sample) for judge in counting]
         read = sum(cost.input_tokens for cost in costs) * n // len(sample)
         written = sum(cost.output_tokens for cost in costs) * n // len(sample)
         print(
-            f"{asked.trait.name}: at most {n * len(counting):,} calls to {config.judge_model}, "
-            f"about {read:,} input and {written:,} output tokens; equal answers are judged once, "
-            "and a search that stops early asks for less.",
+            f"{asked.trait.name}: up to {n:,} answers to be judged, {n * len(counting):,} calls to "
+            f"{config.judge_model}, some {read:,} input and {written:,} output tokens. Equal "
+            "answers are judged once, and a search that stops early asks for less; replies that "
+            "have to be asked for again come on top.",
             file=sys.stderr,
         )

@@ -29,6 +29,7 @@ def to_table(panel: Panel, found: Measured) -> pa.Table:
             "trait": found.trait.reshape(-1),
             "coherence": found.coherence.reshape(-1),
             "scored": found.scored.reshape(-1),
+            "cut": found.cut.reshape(-1),
             "kl": np.repeat(found.kl, width),
         }
     )
@@ -46,6 +47,7 @@ def from_table(table: pa.Table) -> Measured:
         trait=table["trait"].to_numpy().reshape(shape),
         coherence=table["coherence"].to_numpy().reshape(shape),
         scored=table["scored"].to_numpy(zero_copy_only=False).reshape(shape),
+        cut=table["cut"].to_numpy(zero_copy_only=False).reshape(shape),
         texts=tuple(tuple(texts[i * shape[1] : (i + 1) * shape[1]]) for i in range(n)),
         kl=table["kl"].to_numpy().reshape(shape)[:, 0].copy(),
         tokens=int(told["tokens"]),

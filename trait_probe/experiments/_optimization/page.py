@@ -30,9 +30,9 @@ CAPTIONS = {
     "questions, clustered by group. Arms with seeds show their mean. Grey ticks: single random "
     "directions of the subspace, each as strong as the bound on divergence lets.",
     "optimization_curves": "Training questions: what the best so far got when it was evaluated "
-    "again with the next generation, above what the start (the extracted vector) got on the same "
-    "questions. Random search draws from the distribution that CMA-ES began with. Fitness is no "
-    "result: it chose the candidates.",
+    "again with the next generation, above what the start (the extracted vector, as far as it "
+    "lies in the subspace) got on the same questions. Random search draws from the distribution "
+    "that CMA-ES began with. Fitness is no result: it chose the candidates.",
     "component_differences": "Coordinates of unit directions within the subspace, for the "
     "components with the largest mean difference over seeds; signs of components mean nothing.",
     "questions": "Optimized (mean over seeds) minus extracted, one point a test question.",
@@ -79,7 +79,7 @@ def _trait_blocks(found: TraitFound, spent: Mapping[str, float]) -> tuple[page.B
     )
 
 
-ARM_COLUMNS = ("arm", "rows", "strength", "score", "coherent", "KL p95")
+ARM_COLUMNS = ("arm", "rows", "strength", "score", "coherent", "KL p95", "cut off")
 
 
 def arm_rows(found: TraitFound) -> list[tuple[str | int, ...]]:
@@ -94,14 +94,16 @@ def _arm_row(found: TraitFound, name: str) -> tuple[str | int, ...]:
     if len(strengths) > 3:
         told = f"{strengths[0]:.2f} to {strengths[-1]:.2f}"
     kl = f"{one.kl:.2f}" if isinstance(one.kl, float) else "-"
-    return name, one.n_rows, told or "-", short(one.score), short(one.coherent), kl
+    cut = f"{100 * one.cut:.0f} %"
+    return name, one.n_rows, told or "-", short(one.score), short(one.coherent), kl, cut
 
 
 def _arms(found: TraitFound) -> page.Table:
     caption = (
         "Test questions. Score: the trait's, where the answer is coherent, else 0. KL p95: 95th "
         "percentile of the divergence on kept test answers, the largest over rows; the bound was "
-        "kept while choosing, on other prompts. Rows are seeds or draws."
+        "kept while choosing, on other prompts. Cut off: answers still going on at the limit of "
+        "new tokens, judged as they stand. Rows are seeds or draws."
     )
     return page.Table(ARM_COLUMNS, tuple(arm_rows(found)), caption)
 
@@ -116,7 +118,10 @@ def _advantages(found: TraitFound) -> page.Table:
         (f"per question: {name}", describe(strict_json(one)))
         for name, one in found.claim.shortcuts.items()
     ]
-    caption = "Optimized minus each arm; all have to be beaten. Intervals hold seeds as well."
+    caption = (
+        "Optimized minus each arm; all have to be beaten. These intervals and the share's hold "
+        "seeds as well as questions."
+    )
     return page.Table(("against", "advantage"), tuple(rows), caption)
 
 
@@ -131,7 +136,7 @@ def _ablation(found: TraitFound) -> page.Table:
 
 
 def _sweep(found: TraitFound) -> page.Table:
-    sweep = found.setting.sweeps[found.setting.vector.layer]
+    sweep = found.setting.sweeps[found.setting.vector.site]
     rows = tuple(
         (
             f"{s.strength:g}",
@@ -155,27 +160,27 @@ COST_COLUMNS = ("arm", "candidates", "answers", "tokens", "seconds")
 def cost_rows(found: TraitFound, spent: Mapping[str, float]) -> list[tuple[str | int, ...]]:
     """What finding each arm took; answers are judged twice, for trait and coherence."""
     name = found.setting.name
-    folders = {
-        at.EXTRACTED: f"sweep/{name}",
-        at.STRENGTH: f"search/{name}",
-        at.SEARCHED: f"search/{name}/cma_es",
-        at.RANDOM: f"search/{name}/random",
+    stages = {
+        at.EXTRACTED: (f"sweep/{name}/",),
+        at.STRENGTH: (f"search/{name}/strengths",),
+        at.SEARCHED: (f"search/{name}/cma_es-", f"validation/{name}/cma_es-"),
+        at.RANDOM: (f"search/{name}/random-", f"validation/{name}/random-"),
     }
     return [
-        (arm, cost.candidates, cost.answers, cost.tokens, f"{_seconds(spent, folders[arm]):.1f}")
+        (arm, cost.candidates, cost.answers, cost.tokens, f"{_seconds(spent, stages[arm]):.1f}")
         for arm, cost in costs(found).items()
     ]
 
 
-def _seconds(spent: Mapping[str, float], folder: str) -> float:
-    exact = spent.get(folder, 0.0)
-    return exact + sum(value for name, value in spent.items() if name.startswith(f"{folder}-"))
+def _seconds(spent: Mapping[str, float], stages: tuple[str, ...]) -> float:
+    return sum(value for name, value in spent.items() if name.startswith(stages))
 
 
 def _costs(found: TraitFound, spent: Mapping[str, float]) -> page.Table:
     caption = (
-        "What finding each arm took, all seeds; equal answers are judged once, so calls to a judge "
-        "are at most two an answer. Seconds are those of this run's stages."
+        "What searching and choosing each arm took, all seeds; equal answers are judged once, so "
+        "calls to a judge are at most two an answer. The subspace and the typical answers, which "
+        "both searches share, are not in it. Seconds are those of this run's stages."
     )
     return page.Table(COST_COLUMNS, tuple(cost_rows(found, spent)), caption)
 

@@ -16,7 +16,6 @@ from trait_probe.experiments._optimization import page, terminal
 from trait_probe.experiments._optimization.config import NAME, Config
 from trait_probe.experiments._optimization.find import Found, find_trait
 from trait_probe.experiments._optimization.judging import (
-    LOCAL,
     Judges,
     MakeJudges,
     judges_for,
@@ -24,7 +23,7 @@ from trait_probe.experiments._optimization.judging import (
 )
 from trait_probe.experiments._optimization.questions import Questions, questions_of, traits_of
 from trait_probe.experiments._optimization.results import gap_json, results_json
-from trait_probe.experiments._optimization.setting import set_up
+from trait_probe.experiments._optimization.setting import Panels, make_panels, set_up
 from trait_probe.experiments._optimization.written import best_seed, optimized_vectors
 from trait_probe.experiments._run import Result, console_or_stdout, load_named, write_run
 from trait_probe.hooks.sites import parse_layers
@@ -44,6 +43,7 @@ class Design:
     model: HookedModel
     questions: tuple[Questions, ...]
     judges: tuple[Judges, ...]
+    panels: tuple[Panels, ...]
     gold: tuple[tuple[Gold, ...], ...]
     vectors: VectorSet
 
@@ -58,18 +58,19 @@ def run(
 ) -> Result[Found]:
     """See `trait_probe.experiments.vector_optimization.run`."""
     config = _named(config, model, judges).resolved()
-    settings = config.model_dump(mode="json")
+    settings = config.stored()
     with open_run(out, experiment=NAME, config=settings) as opened:
         if model is None:
             model = load_named("model", config.model, config.dtype)
         design = prepare(config, model, judges)
-        say_cost_before(
-            config, design.questions, design.judges, len(parse_layers(config.layers, model))
-        )
+        _require_same_judges(opened, design)
+        say_cost_before(config, design.questions, design.judges, len(design.vectors.sites))
         _record(opened, config, design)
         design = keeping_scores(opened, config, design)
-        found = find(opened, config, design)
-        opened.measured(judges=judge_costs(design))
+        try:
+            found = find(opened, config, design)
+        finally:
+            _count_calls(opened, design)
         save_vectors(opened, design.model, found)
         results = results_json(found)
         opened.write_json("extraction_gap.json", gap_json(found))
@@ -102,23 +103,42 @@ def prepare(config: Config, model: HookedModel, judges: MakeJudges | None) -> De
     scoring = tuple(made(one) for one in questions)
     vectors = _vectors(config, model, questions)
     gold = tuple(map(load_gold, config.gold)) or ((),) * len(traits)
-    return Design(model, questions, scoring, gold, vectors)
+    panels = tuple(
+        make_panels(model, one, both, config.longest)
+        for one, both in zip(questions, scoring, strict=True)
+    )
+    return Design(model, questions, scoring, panels, gold, vectors)
 
 
 def keeping_scores(opened: Run, config: Config, design: Design) -> Design:
     """The design with judges that ask again for nothing; rules are as fast as looking up."""
-    if config.judge != "claude" and not config.judge.startswith(LOCAL):
-        return design
-    path = opened.path("judged.sqlite") if config.judge_cache is None else Path(config.judge_cache)
-    return replace(design, judges=tuple(one.kept_in(path) for one in design.judges))
+    path = Path(config.judge_cache) if config.judge_cache else opened.path("judged.sqlite")
+    judges = tuple(one.kept_in(path) if one.cost_time() else one for one in design.judges)
+    panels = tuple(own.judged_by(both) for own, both in zip(design.panels, judges, strict=True))
+    return replace(design, judges=judges, panels=panels)
 
 
-def judge_costs(design: Design) -> dict[str, object]:
-    """By trait and judge: calls and tokens of this process; kept scores cost nothing."""
-    return {
-        questions.trait.name: {name: cost.to_json() for name, cost in judges.spent().items()}
-        for questions, judges in zip(design.questions, design.judges, strict=True)
-    }
+def _require_same_judges(opened: Run, design: Design) -> None:
+    """A run that goes on must be judged as it began, which only an identity can tell."""
+    unknown = [name for one in design.judges for name in one.unknown()]
+    if opened.resumed and opened.manifest.stages and unknown:
+        raise BadInputError(
+            "A run with judges that have no identity cannot be resumed: they may be others now.",
+            got=sorted(set(unknown)),
+            fix="Give your judge an attribute `identity` (a dict of all that a score depends on), "
+            "or choose another --out folder.",
+        )
+
+
+def _count_calls(opened: Run, design: Design) -> None:
+    """Add what the judges cost in this process to what earlier ones noted in the manifest."""
+    before = opened.manifest.timings.get("judges", {})
+    opened.measured(
+        judges={
+            questions.trait.name: judges.spent(before.get(questions.trait.name, {}))
+            for questions, judges in zip(design.questions, design.judges, strict=True)
+        }
+    )
 
 
 def _require_width(config: Config, model: HookedModel) -> None:
@@ -151,7 +171,7 @@ def _vectors(config: Config, model: HookedModel, questions: tuple[Questions, ...
             layers=config.layers,
             method=config.method,
             position=config.position,
-            max_new_tokens=config.max_new_tokens,
+            max_new_tokens=config.longest,
             seed=config.seed,
         )
     return VectorSet(found)
@@ -174,10 +194,10 @@ def _of_file(config: Config, model: HookedModel, questions: tuple[Questions, ...
 def find(opened: Run, config: Config, design: Design) -> Found:
     """Every trait in turn."""
     found = {}
-    for questions, judges, gold in zip(design.questions, design.judges, design.gold, strict=True):
+    for questions, panels, gold in zip(design.questions, design.panels, design.gold, strict=True):
         name = questions.trait.name
         own = design.vectors.select(traits=name)
-        setting = set_up(opened, config, design.model, questions, judges, own)
+        setting = set_up(opened, config, questions, panels, own)
         found[name] = find_trait(opened, config, setting, gold, looks=len(design.questions))
     return Found(config, identify(design.model).id, found)
 
@@ -199,12 +219,8 @@ def save_vectors(opened: Run, model: HookedModel, found: Found) -> None:
 
 
 def seconds(opened: Run) -> dict[str, float]:
-    """Wall-clock seconds of the finished stages, by kind of stage and trait."""
-    spent: dict[str, float] = {}
-    for name, stage in opened.manifest.stages.items():
-        kind = name.rsplit("/", 1)[0]
-        spent[kind] = spent.get(kind, 0.0) + stage.seconds
-    return spent
+    """Wall-clock seconds of the finished stages, by name."""
+    return {name: stage.seconds for name, stage in opened.manifest.stages.items()}
 
 
 def _record(opened: Run, config: Config, design: Design) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trait_probe.errors import BadInputError
-from trait_probe.evidence.splits import require_disjoint, split_by_group, text_id
+from trait_probe.evidence.splits import split_by_group
 from trait_probe.experiments._optimization.config import Config
+from trait_probe.experiments._prompts import without_ending
 from trait_probe.forward.rendering import has_chat_template
 from trait_probe.identity import HookedModel
 from trait_probe.organisms.questions import evaluation_prompts, training_prompts
@@ -49,17 +50,24 @@ class Questions:
                     valid=(f"{LEAST} or more",),
                     fix="Give more questions (--questions FILE), in more groups.",
                 )
-        chosen_on = [_id(prompt) for prompt in (*self.train, *self.validation)]
-        require_disjoint([_id(prompt) for prompt in self.test], chosen_on, "Questions")
-        asked = {*chosen_on, *map(_id, self.test)}
-        both = [p.id for p in (*self.kept_choice, *self.kept_test) if _id(p) in asked]
-        if both:
-            raise BadInputError(
-                f"{len(both)} kept prompts are questions for {self.trait.name!r} as well: their "
-                "answers are to change.",
-                got=both[:3],
-                fix="Name other kept prompts (--kept).",
-            )
+        self._require_apart()
+
+    def _require_apart(self) -> None:
+        """Every text once, in one part."""
+        seen: dict[str, tuple[str, str]] = {}
+        for part, prompts in self.splits().items():
+            for prompt in prompts:
+                before = seen.setdefault(told_by(prompt), (part, prompt.id))
+                if before == (part, prompt.id):
+                    continue
+                kept = part.startswith("kept") and not before[0].startswith("kept")
+                why = "kept prompts are questions as well, whose answers are to change"
+                raise BadInputError(
+                    f"Of {self.trait.name!r}, {why if kept else 'texts repeat'}: what is reported "
+                    "has to be unseen.",
+                    got=(f"{before[0]}: {before[1]}", f"{part}: {prompt.id}"),
+                    fix="Name other kept prompts (--kept)." if kept else "Leave one of them out.",
+                )
 
     def splits(self) -> dict[str, tuple[Prompt, ...]]:
         """Every prompt by its part."""
@@ -86,8 +94,9 @@ class Questions:
         )
 
 
-def _id(prompt: Prompt) -> str:
-    return text_id(prompt.messages[-1].content)
+def told_by(prompt: Prompt) -> str:
+    """What a question is told by: its words, blind to case, spacing and how it ends."""
+    return without_ending(prompt.messages[-1].content)
 
 
 def traits_of(config: Config, model: HookedModel) -> tuple[Trait, ...]:
@@ -133,6 +142,12 @@ def questions_of(config: Config, model: HookedModel, trait: Trait, file: str | N
     else:
         train = _plain(trait.questions, f"{trait.name}/question")
         rest = _plain(trait.evaluation_questions, f"{trait.name}/evaluation")
+    if not rest:
+        raise BadInputError(
+            f"The trait {trait.name!r} has no evaluation questions to choose and report on.",
+            got=str(trait.source),
+            fix="Add 'evaluation_questions:' to the trait file, or give --questions FILE.",
+        )
     validation, test = _split(rest, 1 / 3, config.seed)
     return Questions(
         trait=trait,
@@ -147,11 +162,13 @@ def questions_of(config: Config, model: HookedModel, trait: Trait, file: str | N
 def instructed(model: HookedModel, instruction: str, question: Prompt) -> Prompt:
     """The question under a system prompt (in front of it where the template has no such role)."""
     before, last = question.messages[:-1], question.messages[-1]
+    turns: tuple[Message, ...]
     if has_system_role(model):
-        turns = (Message("system", instruction), *before, last)
+        given = [message.content for message in before]  # a system message of its own, or none
+        turns = (Message("system", "\n\n".join([instruction, *given])), last)
     else:
         turns = (*before, Message("user", f"{instruction}\n\n{last.content}"))
-    return Prompt(id=question.id, messages=turns, group=question.group)
+    return replace(question, messages=turns, spans={})
 
 
 def _split(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
@@ -193,11 +210,18 @@ def _read(file: str, field: str) -> list[Prompt]:
     path = Path(file)
     load = PromptSet.from_parquet if path.suffix == ".parquet" else PromptSet.from_jsonl
     found = list(load(path))
-    plain = [prompt.id for prompt in found if not prompt.messages]
-    if plain:
+    wrong = [prompt.id for prompt in found if not _is_question(prompt)]
+    if wrong:
         raise BadInputError(
-            f"The prompts of --{field} are conversations: an instruction is put before them.",
-            got=plain[:5],
-            fix='Write {"id": ..., "messages": [{"role": "user", "content": ...}]}.',
+            f"The prompts of --{field} are single questions without an answer: an instruction is "
+            "put before them, and a judge reads question and answer.",
+            got=wrong[:5],
+            fix='Write {"id": ..., "messages": [{"role": "user", "content": ...}]}, with a system '
+            "message before it at most.",
         )
     return found
+
+
+def _is_question(prompt: Prompt) -> bool:
+    roles = [message.role for message in prompt.messages]
+    return roles in (["user"], ["system", "user"]) and prompt.response is None

@@ -26,7 +26,7 @@ class Cost:
     """What finding an arm's steering took.
 
     Attributes:
-        candidates: steerings that were tried.
+        candidates: steerings that were tried, on the validation questions too.
         answers: each judged for the trait and for coherence; equal ones only once.
         tokens: generated or read.
     """
@@ -65,7 +65,7 @@ def _swept(sweep: Sweep) -> Cost:
 def _searched(trajectory: Trajectory, chosen: Chosen) -> Cost:
     parts = [one.evaluated.parts for one in trajectory.generations]
     return Cost(
-        trajectory.n_evaluations,
+        trajectory.n_evaluations + chosen.n_rungs,
         chosen.n_answers + int(sum(part["answers"].sum() for part in parts)),
         chosen.n_tokens + round(sum(part["tokens"].sum() for part in parts)),
     )
@@ -92,8 +92,9 @@ def _trait_json(found: TraitFound) -> dict[str, object]:
         "questions": {name: len(own) for name, own in setting.questions.splits().items()},
         "test_questions_scored": len(found.questions.ids),
         "unscored_answers": {
-            "n": found.questions.unscored[0],
-            "of": found.questions.unscored[1],
+            "by_arm": {
+                name: {"n": n, "of": every} for name, (n, every) in found.questions.unscored.items()
+            },
             "reasons": list(found.questions.reasons),
         },
         "site": str(setting.vector.site),

@@ -25,7 +25,7 @@ from trait_probe.vectors.search import (
 )
 
 LADDER = (1.0, 0.9, 0.8, 0.7, 0.55, 0.4)
-"""Fractions of a finalist's strength that the validation questions may choose instead."""
+"""Fractions of a finalist's strength that validation may choose; 0 is offered as well."""
 
 
 def settings_of(config: Config) -> Settings:
@@ -111,13 +111,14 @@ class Chosen:
         score: on the validation questions, which chose it: no evidence.
         kl: likewise.
         within: whether it stayed within the bounds there.
-        n_answers, n_tokens: what the choice cost.
+        n_rungs, n_answers, n_tokens: what the choice cost.
     """
 
     candidate: Candidates
     score: float
     kl: float
     within: bool
+    n_rungs: int
     n_answers: int
     n_tokens: int
 
@@ -127,18 +128,19 @@ def choose(
 ) -> Chosen:
     """The finalist, at one of several fractions of its strength, of highest validation score.
 
-    Within the bounds on divergence and coherence; of equal ones that with the least divergence.
+    Within the bounds on divergence and coherence; of equal ones that with the least divergence. Not
+    to steer is a candidate too, as it is for the extracted vector.
     """
     rungs = Candidates(
         np.repeat(finalists.coordinates, len(LADDER), axis=0),
         np.outer(finalists.strengths, LADDER).reshape(-1),
-    )
+    ) + Candidates(finalists.coordinates[:1], np.zeros(1))
     found = measured(run, name, panel, objective.steerings(rungs))
     terms, score = objective.terms, found.mean_score
     within = (found.kl <= terms.most_kl) & (found.coherent_share >= terms.least_coherence)
     if not within.any():
         still = Candidates(finalists.coordinates[:1], np.zeros(1))
-        return Chosen(still, 0.0, 0.0, False, found.scored.size, found.tokens)
+        return Chosen(still, 0.0, 0.0, False, len(rungs), found.scored.size, found.tokens)
     order = np.lexsort((found.kl, -score, ~within))
     best = int(order[0])
     return Chosen(
@@ -146,6 +148,7 @@ def choose(
         float(score[best]),
         float(found.kl[best]),
         True,
+        len(rungs),
         found.scored.size,
         found.tokens,
     )

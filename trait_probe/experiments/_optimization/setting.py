@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
 
 from trait_probe.basis import Site
+from trait_probe.errors import RunError
 from trait_probe.experiments._optimization.arms import under
 from trait_probe.experiments._optimization.config import Config
 from trait_probe.experiments._optimization.judging import Judges
@@ -37,6 +38,15 @@ class Panels:
     validation: Panel
     test: Panel
 
+    def judged_by(self, judges: Judges) -> Panels:
+        """The same with other judges, such as ones that keep their scores."""
+        return Panels(
+            *(
+                replace(one, trait=judges.trait, coherence=judges.coherence)
+                for one in (self.train, self.validation, self.test)
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -44,7 +54,7 @@ class Setting:
 
     Attributes:
         vector: the extracted one, at the layer where it steers best.
-        sweeps: of the extracted vectors, by layer, on the validation questions.
+        sweeps: of the extracted vectors, by site, on the validation questions.
         best: the step that was chosen there.
         objective: of the searches.
     """
@@ -52,7 +62,7 @@ class Setting:
     questions: Questions
     panels: Panels
     vector: TraitVector
-    sweeps: Mapping[int, Sweep]
+    sweeps: Mapping[Site, Sweep]
     best: Step
     objective: Objective
 
@@ -65,23 +75,25 @@ class Setting:
 def set_up(
     run: Run,
     config: Config,
-    model: HookedModel,
     questions: Questions,
-    judges: Judges,
+    panels: Panels,
     vectors: VectorSet,
 ) -> Setting:
     """Everything before the searches.
 
     Args:
-        vectors: the trait's, one per candidate layer.
+        vectors: the trait's, one per candidate site.
+
+    Raises:
+        RunError: the judges leave most answers without a score.
     """
-    panels = make_panels(model, questions, judges, config.max_new_tokens)
     sweeps = {
-        vector.layer: swept(
-            run, f"sweep/{vector.trait}/layer{vector.layer}", panels, config.strengths, vector
+        vector.site: swept(
+            run, f"sweep/{vector.trait}/{vector.site}", panels, config.strengths, vector
         )
         for vector in vectors
     }
+    _require_scores(questions.trait.name, sweeps)
     vector, best = best_layer(config, sweeps, vectors)
     instructions = [pair.positive for pair in questions.trait.instructions]
     objective = Objective(
@@ -103,10 +115,26 @@ def set_up(
     return Setting(questions, panels, vector, sweeps, best, objective)
 
 
+def _require_scores(trait: str, sweeps: Mapping[Site, Sweep]) -> None:
+    """A search costs far more than the sweeps before it: stop where nothing could be claimed."""
+    unscored = sum(step.n_unscored for one in sweeps.values() for step in one.steps)
+    every = sum(one.n_answers for one in sweeps.values())
+    if 2 * unscored > every:
+        raise RunError(
+            f"The judges leave most answers to the questions for {trait!r} without a score.",
+            got=f"{unscored} of {every} answers in the sweeps of strengths",
+            fix="Try the judge on a few answers, or take another one (--judge).",
+        )
+
+
 def make_panels(
     model: HookedModel, questions: Questions, judges: Judges, max_new_tokens: int
 ) -> Panels:
-    """Panels of the three splits."""
+    """Panels of the three splits; everything that a run asks is rendered once.
+
+    Raises:
+        BadInputError: prompts that the model's template refuses, or that do not fit its context.
+    """
     train, validation, test = (
         panel(
             model,
@@ -122,6 +150,10 @@ def make_panels(
             (questions.test, questions.kept_test),
         )
     )
+    for pair in questions.trait.instructions:
+        for one in (train, validation, test):
+            for text in (pair.positive, pair.negative):
+                render_for(model, under(one, text), reserve=max_new_tokens)
     return Panels(train, validation, test)
 
 
@@ -136,19 +168,19 @@ def swept(
 
 
 def best_layer(
-    config: Config, sweeps: Mapping[int, Sweep], vectors: VectorSet
+    config: Config, sweeps: Mapping[Site, Sweep], vectors: VectorSet
 ) -> tuple[TraitVector, Step]:
     """The layer and strength of highest score within the bounds; of equal ones the lowest KL."""
     found = [
         (
             vector,
-            sweeps[vector.layer].best(
+            sweeps[vector.site].best(
                 most_kl=config.most_kl, least_coherence=config.least_coherence
             ),
         )
         for vector in vectors
     ]
-    return max(found, key=lambda pair: (pair[1].known_score, -pair[1].kl))
+    return max(found, key=lambda pair: (pair[1].mean_score, -pair[1].kl))
 
 
 def activation_subspace(

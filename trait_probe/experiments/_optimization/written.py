@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from trait_probe.identity import HookedModel
 from trait_probe.vectors import geometry
 from trait_probe.vectors.contrast_sets import contrast_set
 from trait_probe.vectors.extract import contrast_activations
-from trait_probe.vectors.fit import auc
 from trait_probe.vectors.moments import Moments
 from trait_probe.vectors.trait_vector import Reference, Reliability, TraitVector
 
@@ -28,11 +26,10 @@ def optimized_vectors(
 ) -> dict[int, TraitVector]:
     """By seed; seeds that came to no steering have none.
 
-    A vector's `norm` is the strength it was chosen at (fraction of a token's norm). Reference and
-    `held_out_auc` are read on the contrast set at the extracted vector's position: none of its
-    pairs were searched on. `split_half_cosine` and `bootstrap_angle_deg` are over the seeds of the
-    search (mean cosine of two, and that as an angle; 0 and 90 where fewer than two came to
-    anything): nothing was searched on halves. `n_pairs` counts the training questions.
+    A vector's `norm` is the strength it was chosen at (fraction of a token's norm). The reference
+    is read on the contrast set at the extracted vector's position. Nothing was fitted on halves or
+    resamples, and no pairs were held out of a search that began with a vector of them: these
+    reliabilities are not measured. `n_pairs` counts the training questions.
     """
     own = found.setting.vector
     contrast = contrast_set(str(found.setting.questions.trait.source), model, source="instructions")
@@ -41,15 +38,13 @@ def optimized_vectors(
         contrast,
         layers=own.layer,
         position=own.basis.position,
-        max_new_tokens=config.max_new_tokens,
+        max_new_tokens=config.longest,
     )
-    positive, negative = read.pairs[own.site]
-    between = found.geometry.between_seeds
-    agreement = sum(between) / len(between) if between else 0.0
+    both = Moments.of(torch.cat(read.pairs[own.site]))
     arm = found.test.arms[at.SEARCHED]
     seeds = range(config.seed, config.seed + config.seeds)
     return {
-        seed: _vector(found, direction, strength, seed, agreement, positive, negative)
+        seed: _vector(found, direction, strength, seed, both)
         for seed, direction, strength in zip(seeds, arm.directions, arm.strengths, strict=True)
         if strength != 0.0
     }
@@ -67,12 +62,11 @@ def _vector(
     direction: Float[torch.Tensor, " d_model"],
     strength: float,
     seed: int,
-    agreement: float,
-    positive: Float[torch.Tensor, "pair d_model"],
-    negative: Float[torch.Tensor, "pair d_model"],
+    both: Moments,
 ) -> TraitVector:
     own, n = found.setting.vector, len(found.setting.questions.train)
-    mean, spread = Moments.of(torch.cat([positive, negative])).along(direction)
+    mean, spread = both.along(direction)
+    source = "all pairs of the contrast set, both sides"
     return TraitVector.normalized(
         trait=own.trait,
         direction=direction * strength,
@@ -82,16 +76,11 @@ def _vector(
             split=f"searched on {n} training questions, seed {seed}; chosen on validation",
             origin=None,
         ),
-        reference=Reference(
-            mean=mean,
-            std=spread,
-            n=2 * len(positive),
-            source="all pairs of the contrast set, both sides",
-        ),
+        reference=Reference(mean=mean, std=spread, n=both.n, source=source),
         reliability=Reliability(
-            split_half_cosine=min(max(agreement, -1.0), 1.0),
-            bootstrap_angle_deg=math.degrees(math.acos(min(max(agreement, -1.0), 1.0))),
-            held_out_auc=auc(direction, positive, negative),
+            split_half_cosine=None,
+            bootstrap_angle_deg=None,
+            held_out_auc=None,
             n_pairs=n,
             energy_share_top1=geometry.energy_share(direction),
         ),
