@@ -48,6 +48,11 @@ def test_the_notebook_runs(path, tmp_path, monkeypatch):
         assert "'separation:safety/harm, prompt': ('not supported'" in said
         assert said.count("'found'") >= 8
         assert said.count("'missed'") >= 3
+    if path.stem == "04_vector_optimization":
+        assert "'gain:alignment/sycophancy': ('" in said
+        assert "'gain:alignment/sycophancy': ('supported'" not in said
+        assert "('unsteered', 1, 0.0, 1.0, " in said
+        assert "('prompt', 1, 1.0, 1.0, " in said
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

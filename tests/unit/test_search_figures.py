@@ -100,11 +100,10 @@ def test_names_of_traits_are_literal(name: str) -> None:
 @pytest.mark.parametrize("name", MAKE)
 def test_more_traits_make_a_taller_figure(name: str) -> None:
     draw, panel = MAKE[name]
-    heights = [
-        draw([panel(f"trait-{i}") for i in range(n)]).layout.height for n in (1, 2, 6)
-    ]  # six: panels have to fit above each other
+    counts = (1, 2, 10)  # ten: panels have to fit above each other
+    heights = [draw([panel(f"trait-{i}") for i in range(n)]).layout.height for n in counts]
     assert heights[1] - heights[0] >= 100
-    assert heights[2] - heights[1] == 4 * (heights[1] - heights[0])
+    assert heights[2] - heights[1] == 8 * (heights[1] - heights[0])
 
 
 # --- arms -----------------------------------------------------------------------------------------
@@ -234,13 +233,14 @@ def test_components_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_every_question_is_a_point_ranked_within_its_row_and_coloured_by_its_side() -> None:
-    figure = question_differences([question_panel("a"), question_panel("b", (0.25, 0.25))])
+    figure = question_differences([question_panel("a"), question_panel("b", (0.01, 0.01))])
     lower, upper = figure.data
     assert list(figure.layout.yaxis.ticktext) == ["b", "a"]
     assert list(upper.x) == [-0.5, 0.0, 1.0]
     assert list(upper.marker.color) == [CLEAN, NULL, SUSPECT]
     assert list(upper.y) == pytest.approx([0.7, 1.0, 1.3])
-    assert list(lower.x) == [0.25, 0.25]
+    assert list(lower.x) == [0.01, 0.01]
+    assert set(lower.marker.color) == {SUSPECT}
     assert len(set(lower.y)) == 2  # equal values lie apart, so that both show
     assert all(-0.5 < y < 0.5 for y in lower.y)
     (zero,) = figure.layout.shapes

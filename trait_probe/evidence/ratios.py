@@ -67,7 +67,7 @@ def gain_ratio(
     Fieller's (1954) interval: the ratios r at which the mean of `part - r * whole` is not told from
     0. Its variance is that over clusters plus that of the seeds' means over seeds; Student t with
     Welch & Satterthwaite's degrees of freedom at the estimate. Unscored where the set is no
-    interval: the whole is not told from 0.
+    interval (the whole is not told from 0), or the whole is not above 0.
 
     Raises:
         BadInputError: fewer than two clusters, or scores not finite.
@@ -78,8 +78,8 @@ def gain_ratio(
     require_same_length(table.shape[1], clusters, "clusters")
     part, whole = table.mean(axis=0) - own, own - base
     above, below = float(part.mean()), float(whole.mean())
-    if below == 0.0:
-        return Unscored("the extracted vector adds nothing to divide by")
+    if below <= 0.0:
+        return Unscored(f"the extracted vector adds nothing ({below:.3g}): nothing to divide by")
     seeds = float(table.mean(axis=1).var(ddof=1)) / len(table) if len(table) > 1 else 0.0
 
     def variance(ratio: float) -> float:

@@ -170,7 +170,9 @@ def component_differences(panels: Sequence[ComponentPanel]) -> go.Figure:
             col=1,
         )
         figure.add_hline(y=0, line=marks.reference_line(), row=row, col=1)
-        figure.update_xaxes(tickvals=places, ticktext=list(panel.names), row=row, col=1)
+        figure.update_xaxes(
+            tickvals=places, ticktext=list(map(marks.plain, panel.names)), row=row, col=1
+        )
         figure.update_yaxes(title_text="coordinate", row=row, col=1)
     subtitle = "Unit directions within the subspace; a component's sign means nothing"
     height = _FRAME_HEIGHT + _PANEL_HEIGHT * len(panels)

@@ -70,8 +70,8 @@ def parts(arm: Arm, extracted: Float[torch.Tensor, " d_model"]) -> tuple[Arm, Ar
         tuple((torch.tensor(arm.strengths).double() * along).tolist()),
     )
     # A direction without a rest is the extracted vector itself: its rest is not to steer.
-    empty = length < 1e-9
-    axes = torch.where(empty[:, None], axis, rest / length.clamp(min=1e-9)[:, None])
+    empty = length < 1e-6  # float32 rounding
+    axes = torch.where(empty[:, None], axis, rest / length.clamp(min=1e-6)[:, None])
     strengths = torch.where(empty, 0.0, torch.tensor(arm.strengths).double() * length)
     return shared, Arm(REST, axes.float(), tuple(strengths.tolist()))
 

@@ -99,7 +99,8 @@ def _evaluated(table: pa.Table, candidates: Candidates, name: str) -> Evaluated:
 
 def finer(bounds: Bounds, n: int) -> tuple[float, ...]:
     """`n` strengths from one bound to the other, evenly in their logs."""
-    return tuple(np.exp(np.linspace(np.log(bounds.low), np.log(bounds.high), n)).tolist())
+    inner = np.exp(np.linspace(np.log(bounds.low), np.log(bounds.high), n))[1:-1]
+    return (bounds.low, *inner.tolist(), bounds.high)
 
 
 @dataclass(frozen=True)
