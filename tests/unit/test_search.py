@@ -8,8 +8,8 @@ import torch
 
 from trait_probe.errors import BadInputError, MismatchError
 from trait_probe.vectors.moments import Moments
+from trait_probe.vectors.samplers import CMA
 from trait_probe.vectors.search import (
-    CMA,
     Bounds,
     Candidates,
     Evaluated,
