@@ -15,8 +15,8 @@ test: $(VENV)/.installed-dev
 
 # Rates, ratios against peers, memory: half an hour on two cores; writes bench-forward.json.
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps steering-vectors
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps steering-vectors
 	$(BIN)/python -m benchmarks.forward --out bench-forward.json
 
 # How often "supported" is said where nothing is there, and where something is: about 40 minutes on
@@ -44,11 +44,11 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(VENV)/bin/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 constraints: $(VENV)/.installed-dev

@@ -27,6 +27,7 @@ from trait_probe.evidence.estimate import Unscored
 from trait_probe.experiments import vector_optimization
 from trait_probe.experiments._cli import load_config
 from trait_probe.experiments._optimization import arms as at
+from trait_probe.experiments._optimization import find, gap
 from trait_probe.experiments._optimization.gap import matched_coherence, matched_divergence
 from trait_probe.experiments._optimization.judging import Judges, rule_judges
 from trait_probe.experiments.vector_optimization import Config, prepare
@@ -171,7 +172,7 @@ def test_its_own_config_killed_in_the_middle_of_a_search_goes_the_same_way(ran, 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    second = out / "search" / TRAIT / "cma_es-1" / "0001.parquet"
+    second = out / "search" / TRAIT / "cma_es-0" / "0002.parquet"
     until = time.monotonic() + 240
     while not second.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
@@ -182,7 +183,7 @@ def test_its_own_config_killed_in_the_middle_of_a_search_goes_the_same_way(ran, 
     finished = json.loads((out / "manifest.json").read_text())["stages"]
     kept = [out / f"{name}.parquet" for name in finished if name.startswith("search/")]
     before = {path: path.stat().st_mtime_ns for path in kept}
-    assert len(before) >= 4
+    assert len(before) >= 2
     resumed = run(small(), out)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     for name in FILES:
@@ -207,22 +208,6 @@ def test_a_resumed_search_that_would_ask_for_other_candidates_is_refused(ran, tm
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MismatchError, match="other candidates"):
         run(small(), out)
-
-
-def test_a_run_is_not_resumed_with_judges_of_whom_nothing_is_known(tmp_path):
-    """Two plain functions look alike: nothing says that the second is the first."""
-
-    def judge(question, answer):
-        return Scored(100.0 if "right" in answer else 0.0, "rule")
-
-    judge.identity = {"kind": "own", "version": 1}
-    config, out = small(seeds=1, iterations=1), tmp_path / "run"
-    first = run(config, out, judges=judges_of(judge))
-    assert (out / "judged.sqlite").exists()
-    assert not first.found.traits[TRAIT].questions.unscored[at.SEARCHED][0]
-    del judge.identity
-    with pytest.raises(BadInputError, match="cannot be resumed"):
-        run(config, out, judges=judges_of(judge))
 
 
 # ------------------------------------------------------------------------------------------- judges
@@ -261,22 +246,52 @@ def test_a_judge_that_refuses_too_often_makes_the_claim_not_testable(tmp_path):
     unscored = found.results["traits"][TRAIT]["unscored_answers"]
     assert unscored["by_arm"][at.SEARCHED]["n"] > 0
     assert unscored["reasons"] == ["the judge refused"]
+    assert json.loads((found.folder / "config.json").read_text())["judge"].startswith("handed in: ")
+    # Two plain functions look alike: nothing says that the judge is still the first one.
+    with pytest.raises(BadInputError, match="cannot be resumed"):
+        run(config, found.folder, judges=judges_of(refusing))
 
 
-def test_a_judge_that_means_nothing_supports_nothing(tmp_path):
-    """Scores drawn from the texts' hash: a search can only fit them."""
-    import hashlib
+def test_scores_of_judges_that_can_be_known_again_are_kept(found, tmp_path):
+    def judge(question, answer):
+        return Scored(40.0, "always")
 
-    def arbitrary(question, answer):
-        digest = hashlib.sha256(f"{question}|{answer}".encode()).digest()
-        return Scored(float(digest[0] % 101), "drawn")
+    unknown = Judges(judge, found.setting.panels.test.coherence)
+    assert unknown.unknown() == ["trait"]
+    assert not unknown.cost_time()
+    judge.identity = {"kind": "own", "version": 1}
+    assert not unknown.unknown()
+    assert unknown.cost_time()
+    kept = unknown.kept_in(tmp_path / "judged.sqlite")
+    assert kept.trait("q", "a") == Scored(40.0, "always")
+    assert kept.trait.missing([("q", "a"), ("q", "b")]) == [("q", "b")]
+    rules = Judges(*(found.setting.panels.test.coherence for _ in range(2)))
+    assert not rules.cost_time()
 
-    config = small()
-    found = run(config, tmp_path / "run", judges=judges_of(arbitrary))
-    (claim,) = found.found.claims
-    assert claim.verdict != "supported"
-    config = json.loads((found.folder / "config.json").read_text())
-    assert config["judge"].startswith("handed in: ")
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_that_mean_nothing_support_nothing(found, seed):
+    """Every arm's scores drawn anew: as a judge would give them that a search can only fit."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(one):
+        trait = rng.random(one.found.trait.shape)
+        return at.Tested(replace(one.found, trait=trait, coherence=np.ones_like(trait)))
+
+    tested = {name: drawn(one) for name, one in found.test.tested.items()}
+    claim = find.gain_of(
+        TRAIT,
+        "m",
+        tested,
+        found.questions,
+        find.chosen_on(found.setting),
+        looks=1,
+        alpha=0.05,
+        most_unscored=0.05,
+        most_kl=0.5,
+        least_coherence=0.8,
+    )
+    assert claim.verdict in ("not supported", "inconclusive")
 
 
 def test_a_gain_that_is_paid_for_with_divergence_is_none(found):
@@ -429,8 +444,6 @@ def test_a_question_that_the_vector_was_extracted_from_is_no_test(tmp_path):
 
 
 def test_questions_to_choose_on_are_those_of_training_and_validation(found, monkeypatch):
-    from trait_probe.experiments._optimization import find, gap
-
     seen = []
     monkeypatch.setattr(gap.gain, "Gain", lambda **study: seen.append(study) or 1 / 0)
     questions = found.setting.questions

@@ -179,16 +179,3 @@ def test_every_control_is_in_the_detection_table(demo):
     models = {row["model"] for row in table["rows"]}
     assert models == {"suspect", "clean"}
     assert all(len(row["auroc"]) == len(table["controls"]) for row in table["rows"])
-
-
-@pytest.mark.slow
-def test_the_small_search_leaves_its_report_and_claims_nothing_over_the_prompt(readme, ran):
-    out = readme.folder / "runs" / "optimized"
-    results = json.loads((out / "results.json").read_text())
-    assert results["verdicts"]["gain:safety/evil"] in ("not supported", "inconclusive")
-    arms = results["traits"]["safety/evil"]["arms"]
-    assert arms["prompt"]["score"]["value"] == 1.0
-    assert arms["unsteered"]["score"]["value"] == 0.0
-    assert arms["extracted"]["score"]["low"] > 0.0
-    assert (out / "vectors/optimized/safety/evil/layer0.safetensors").is_file()
-    assert (out / "report.html").stat().st_size > 1_000_000

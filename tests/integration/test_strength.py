@@ -141,8 +141,8 @@ def test_breaking_the_model_gains_nothing(asked, vector):
 def test_a_model_that_says_nothing_is_incoherent_and_scored(asked):
     from trait_probe.vectors.panel import judged_answers
 
-    empty = [["" for _ in asked.questions]]
-    found = judged_answers(asked, asked.questions, empty, kl=np.zeros(1), tokens=0)
+    empty = [[() for _ in asked.questions]]
+    found = judged_answers(asked, asked.questions, empty, kl=np.zeros(1))
     assert found.scored.all()
     assert found.score.max() == 0.0
 
