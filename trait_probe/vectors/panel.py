@@ -154,10 +154,6 @@ class Measured:
         """Over questions, an answer without a score counting as incoherent: to choose by."""
         return np.asarray(self.coherent.mean(axis=1))
 
-    @property
-    def n_unscored(self) -> int:
-        return int((~self.scored).sum())
-
 
 def measure(panel: Panel, steerings: Steerings, which: Sequence[int] | None = None) -> Measured:
     """Steer, answer, judge; everything in one batched call each.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -73,10 +73,6 @@ class Steerings:
 
     def __len__(self) -> int:
         return len(self.strengths)
-
-    def with_strengths(self, strengths: Sequence[float]) -> Steerings:
-        """The same directions at other strengths."""
-        return replace(self, strengths=tuple(strengths))
 
 
 @contextmanager

@@ -121,11 +121,19 @@ def test_arms(
     run: Run, name: str, objective: Objective, panel: Panel, arms: Sequence[Arm]
 ) -> dict[str, Tested]:
     """All arms' steerings, answered and judged in one call."""
-    steerings = Steerings(
-        objective.site,
-        torch.cat([arm.directions for arm in arms]),
-        tuple(s for arm in arms for s in arm.strengths),
-    )
+    strengths = tuple(s for arm in arms for s in arm.strengths)
+    steerings = Steerings(objective.site, _directions(arms), strengths)
+    return _by_arm(run, name, panel, arms, steerings)
+
+
+def _directions(arms: Sequence[Arm]) -> Float[torch.Tensor, "row d_model"]:
+    return torch.cat([arm.directions for arm in arms])
+
+
+def _by_arm(
+    run: Run, name: str, panel: Panel, arms: Sequence[Arm], steerings: Steerings
+) -> dict[str, Tested]:
+    """The steerings of all arms, one arm after the other, in one stage; each arm's rows apart."""
     whole = measured(run, name, panel, steerings)
     ends = np.cumsum([len(arm.strengths) for arm in arms])
     return {
@@ -190,15 +198,6 @@ def ablated(
     """
     rendered = render_for(panel.model, under(panel, instruction), reserve=panel.max_new_tokens)
     asked = replace(panel, rendered=tuple(rendered))
-    steerings = Steerings(
-        objective.site,
-        torch.cat([arm.directions for arm in arms]),
-        tuple(float(s != 0.0) for arm in arms for s in arm.strengths),
-        "ablate",
-    )
-    whole = measured(run, name, asked, steerings)
-    ends = np.cumsum([len(arm.strengths) for arm in arms])
-    return {
-        arm.name: Tested(rows_of(whole, range(end - len(arm.strengths), end)))
-        for arm, end in zip(arms, ends, strict=True)
-    }
+    shares = tuple(float(s != 0.0) for arm in arms for s in arm.strengths)
+    steerings = Steerings(objective.site, _directions(arms), shares, "ablate")
+    return _by_arm(run, name, asked, arms, steerings)
